@@ -1,0 +1,77 @@
+# The commands of this project. `make` alone lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+GUNICORN := $(BIN)/gunicorn --config config/gunicorn.conf.py
+# HOST= and PORT= on the command line reach the application through the environment.
+export HOST PORT
+
+.DEFAULT_GOAL := help
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/.installed ## start the application (HOST=, PORT=), with an embedded database and queue
+	@exec $(GUNICORN) wsgi:app
+
+dev: $(VENV)/.installed ## the same, and start again when a file changes
+	@exec $(GUNICORN) --reload wsgi:app
+
+test: check unit e2e ## everything: lint, types, all tests; installs what is missing
+
+check: $(VENV)/.installed-dev ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+unit: $(VENV)/.installed-dev packages ## unit and integration tests (SQLite, PostgreSQL, gunicorn)
+	$(BIN)/python -m pytest tests/unit tests/integration
+
+e2e: $(VENV)/.installed-dev packages ## tests in a real browser
+	$(BIN)/python -m pytest tests/e2e
+
+packages: ## install the Debian packages that the tests need
+	@scripts/system-packages
+
+bench: $(VENV)/.installed ## print the benchmarks' figures
+	$(BIN)/python -m benchmarks.emitter
+
+format: $(VENV)/.installed-dev ## format the code
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed-dev ## write docs/configuration.md, docs/events.md and .env.example from the code
+	$(BIN)/python -m scripts.write_docs
+
+screenshots: $(VENV)/.installed-dev packages ## take the pictures in docs/images
+	$(BIN)/python -m scripts.screenshots
+
+lock: $(VENV)/.installed-dev ## pin requirements*.in into requirements*.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --upgrade requirements.in --output-file requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --upgrade requirements-dev.in --output-file requirements-dev.txt
+
+clean: ## remove the virtual environment, caches and test results (not your data in instance/)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, and $(PYTHON) is not: make run PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || \
+		{ echo "$(PYTHON) cannot make virtual environments: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: requirements.txt | $(VENV)/bin/python
+	@echo "Installing what requirements.txt names (once)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	@echo "Installing what requirements-dev.txt names (once)..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
+	@touch $@
+
+.PHONY: help run dev test check unit e2e packages bench format docs screenshots lock clean

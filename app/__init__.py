@@ -1,0 +1,59 @@
+"""The application: create_app() is the list of what it is made of."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from app import chat, logs, market, web
+from app.extensions import cors, db, limiter, socketio
+from app.lifecycle import Lifecycle
+from app.realtime import Emitter
+from app.realtime.drain import close_sockets
+from config import Settings, load_settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application.
+
+    :param settings: checked settings; by default those of the environment.
+    :raises SettingsError: when a setting is wrong.
+    """
+    settings = settings or load_settings()
+    app = Flask(__name__)
+    app.config.from_mapping(web.flask_config(settings))
+    app.extensions["settings"] = settings
+
+    logs.init_app(app, settings)
+    db.init_app(app)
+    limiter.init_app(app)
+    cors.init_app(app, resources=web.cors_resources(settings))
+    socketio.init_app(app, **socketio_options(settings))
+
+    emitter = Emitter(socketio, settings.emitter_maxsize, settings.emitter_overflow)
+    feed = market.init_app(app, socketio, emitter, settings)
+    chat.init_app(app, socketio, settings)
+    web.init_app(app, settings)
+
+    lifecycle = Lifecycle()
+    lifecycle.add(stop=lambda: close_sockets(socketio, settings.graceful_timeout_seconds))
+    lifecycle.add(emitter.start, emitter.stop)
+    if feed:
+        lifecycle.add(feed.start, feed.stop)
+    app.extensions.update(lifecycle=lifecycle, emitter=emitter, feed=feed)
+    return app
+
+
+def socketio_options(settings: Settings) -> dict[str, object]:
+    """The arguments of SocketIO that follow from the settings."""
+    return {
+        "async_mode": "gevent",
+        # One client's events are handled in the order they were sent; who floods waits for himself.
+        "async_handlers": False,
+        "message_queue": settings.message_queue,
+        "queue_strategy": settings.queue_strategy,
+        "channel": settings.channel,
+        "cors_allowed_origins": web.OriginCheck(settings.cors_origins),
+        "ping_interval": settings.socket_ping_interval_seconds,
+        "ping_timeout": settings.socket_ping_timeout_seconds,
+        "max_http_buffer_size": settings.socket_max_message_bytes,
+    }

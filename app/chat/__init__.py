@@ -1,0 +1,28 @@
+"""The chat: rooms, messages and who is here."""
+
+from __future__ import annotations
+
+from flask import Flask
+from limits.storage import MemoryStorage
+from limits.strategies import MovingWindowRateLimiter
+
+from app.chat import models as models
+from app.chat.namespace import ChatNamespace
+from app.chat.service import ChatService
+from app.extensions import db
+from app.realtime import SocketIO
+from config import Settings
+
+
+def init_app(app: Flask, socketio: SocketIO, settings: Settings) -> None:
+    """Register `/chat`; pages and API find it as `app.extensions["chat"]`."""
+    rates = {
+        "default": settings.rate_default,
+        "send": settings.rate_send,
+        "typing": settings.rate_typing,
+        "create": settings.rate_create,
+    }
+    service = ChatService(db, settings)
+    namespace = ChatNamespace(service, settings, MovingWindowRateLimiter(MemoryStorage()), rates)
+    socketio.on_namespace(namespace)
+    app.extensions["chat"] = namespace

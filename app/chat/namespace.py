@@ -1,0 +1,236 @@
+"""The chat's events: each handler calls the service, then tells whoever must know."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+
+from limits.strategies import RateLimiter
+
+from app.auth import User, current_user
+from app.chat import names, schemas
+from app.chat.service import ChatService
+from app.errors import EventError
+from app.realtime import Client, EventNamespace, Presence, event
+from app.realtime.presence import User as Person
+from config import Settings
+
+Answer = dict[str, object]
+
+
+def _room_key(room_id: int) -> str:
+    return f"room:{room_id}"
+
+
+def _user_key(user_id: str) -> str:
+    return f"user:{user_id}"
+
+
+def _member(user: Person) -> schemas.Member:
+    return schemas.Member(id=user.id, name=user.name)
+
+
+def _user(client: Client) -> User:
+    """The user of a client; the dispatch lets nobody in without one."""
+    assert isinstance(client.user, User)
+    return client.user
+
+
+class ChatNamespace(EventNamespace):
+    """`/chat`: rooms, messages, who is here.
+
+    :param service: what the chat does.
+    :param settings: its bounds.
+    """
+
+    def __init__(
+        self, service: ChatService, settings: Settings, limiter: RateLimiter, rates: Mapping[str, str]
+    ) -> None:
+        super().__init__("/chat", limiter, rates)
+        self.service = service
+        self.presence = Presence()
+        self.names = names.Names(settings.chat_name_lease_seconds)
+        self._name_max_chars = settings.chat_name_max_chars
+
+    # Connections.
+
+    def authenticate(self, auth: object) -> User | None:
+        """Take the user from the session cookie of the page."""
+        return current_user()
+
+    def connected(self, client: Client) -> None:
+        """Claim the user's name and put the connection into the user's rooms."""
+        user = _user(client)
+        joined = self.service.joined(user)
+        if not self.claim_name(user, online=True):
+            raise EventError("name_taken", f"Somebody else is here as {user.name}.")
+        self.presence.connect(client.sid, user)
+        self.enter_room(client.sid, _user_key(user.id))
+        for room_id in joined:
+            self._enter(client.sid, user, room_id)
+
+    def disconnected(self, client: Client, reason: str) -> None:
+        """Tell the rooms that the user is gone, when this was the user's last connection there."""
+        departure = self.presence.disconnect(client.sid)
+        if departure is None:
+            return
+        for room_id in departure.rooms:
+            self._tell_moved("member_left", departure.user, room_id)
+        if departure.offline:
+            self.names.went_offline(self._name_key(departure.user), departure.user.id, time.monotonic())
+
+    def claim_name(self, user: User, *, online: bool = False) -> bool:
+        """Reserve a user's name; False when somebody else who is online has it."""
+        return self.names.claim(self._name_key(user), user.id, time.monotonic(), online=online)
+
+    def forget(self, user: User) -> None:
+        """End a user's connections and give the name back: the user has signed out."""
+        for sid in self.presence.sids(user.id):
+            self.disconnect(sid)
+        self.names.release(self._name_key(user), user.id)
+
+    # Rooms.
+
+    @event(schemas.Nothing)
+    def on_hello(self, client: Client, payload: schemas.Nothing) -> Answer:
+        """Learn who you are, all rooms, and the limits. The first thing to ask after each connect."""
+        answer = self.service.hello(_user(client))
+        return answer.model_copy(update={"rooms": self.counted(answer.rooms)}).model_dump()
+
+    @event(schemas.Nothing)
+    def on_rooms(self, client: Client, payload: schemas.Nothing) -> Answer:
+        """List all rooms by name."""
+        rooms = self.counted(self.service.rooms(_user(client)))
+        return schemas.RoomsAnswer(rooms=rooms).model_dump()
+
+    @event(schemas.CreateRoom, rate="create")
+    def on_create_room(self, client: Client, payload: schemas.CreateRoom) -> Answer:
+        """Make a room and join it; everybody hears of it."""
+        return schemas.RoomAnswer(room=self.create_room(_user(client), payload.name)).model_dump()
+
+    @event(schemas.InRoom)
+    def on_join(self, client: Client, payload: schemas.InRoom) -> Answer:
+        """Join a room, with all tabs and devices."""
+        user = _user(client)
+        room = self._joined(user, self.service.join(user, payload.room))
+        return schemas.JoinAnswer(room=room, members=self._members(room.id)).model_dump()
+
+    @event(schemas.InRoom)
+    def on_leave(self, client: Client, payload: schemas.InRoom) -> Answer:
+        """Leave a room, with all tabs and devices."""
+        user = _user(client)
+        room = self.service.leave(user, payload.room)
+        was_here = False
+        for sid in self.presence.sids(user.id):
+            self.leave_room(sid, _room_key(room.id))
+            was_here = self.presence.leave(sid, room.id) or was_here
+        if was_here:
+            self._tell_moved("member_left", user, room.id)
+        room = self._tell_membership(user, room)
+        return schemas.RoomAnswer(room=room).model_dump()
+
+    @event(schemas.InRoom)
+    def on_members(self, client: Client, payload: schemas.InRoom) -> Answer:
+        """List who is here: members of the room who are online, by name."""
+        room = self.service.room(payload.room)
+        return schemas.MembersAnswer(members=self._members(room.id)).model_dump()
+
+    # Messages.
+
+    @event(schemas.Send, rate="send")
+    def on_send(self, client: Client, payload: schemas.Send) -> Answer:
+        """Post a message. The same `client_id` again gives the same answer and no second message."""
+        message = self.post(_user(client), payload.room, payload.client_id, payload.text)
+        return schemas.MessageAnswer(message=message).model_dump()
+
+    @event(schemas.History)
+    def on_history(self, client: Client, payload: schemas.History) -> Answer:
+        """Read a page of messages, oldest first; without a cursor the newest."""
+        messages, has_more = self.service.history(
+            payload.room, payload.before_seq, payload.after_seq, payload.limit
+        )
+        return schemas.HistoryAnswer(messages=messages, has_more=has_more).model_dump()
+
+    @event(schemas.Edit, rate="send")
+    def on_edit(self, client: Client, payload: schemas.Edit) -> Answer:
+        """Change the text of your own message."""
+        message, changed = self.service.edit(_user(client), payload.message, payload.text)
+        if changed:
+            self._tell_message("message_edited", message)
+        return schemas.MessageAnswer(message=message).model_dump()
+
+    @event(schemas.Delete, rate="send")
+    def on_delete(self, client: Client, payload: schemas.Delete) -> Answer:
+        """Delete your own message; its place stays, without the text."""
+        message, changed = self.service.delete(_user(client), payload.message)
+        if changed:
+            self._tell_message("message_deleted", message)
+        return schemas.MessageAnswer(message=message).model_dump()
+
+    @event(schemas.Typing, rate="typing")
+    def on_typing(self, client: Client, payload: schemas.Typing) -> Answer:
+        """Say that you are typing, or have stopped. Nothing is stored."""
+        if not self.presence.is_in(client.sid, payload.room):
+            raise EventError("not_a_member", "Join the room first.")
+        user = _user(client)
+        notice = schemas.TypingNotice(room=payload.room, member=_member(user), active=payload.active)
+        self.socketio.emit(
+            "typing",
+            notice.model_dump(),
+            namespace=self.namespace,
+            to=_room_key(payload.room),
+            skip_sid=self.presence.sids(user.id),
+        )
+        return {}
+
+    # What the REST API does too.
+
+    def create_room(self, user: User, name: str) -> schemas.Room:
+        """Make a room with the user in it, and tell everybody."""
+        room = self.service.create_room(user, name)
+        unseen = room.model_copy(update={"joined": False})
+        self.emit("room_created", schemas.RoomCreated(room=unseen).model_dump())
+        return self._joined(user, room)
+
+    def post(self, user: User, room_id: int, client_id: str, text: str) -> schemas.Message:
+        """Store a message, and tell its room when it is new."""
+        message, new = self.service.post(user, room_id, client_id, text)
+        if new:
+            self._tell_message("message", message)
+        return message
+
+    def counted(self, rooms: list[schemas.Room]) -> list[schemas.Room]:
+        """Add to rooms how many users are here."""
+        return [room.model_copy(update={"online": self.presence.count(room.id)}) for room in rooms]
+
+    # What others hear.
+
+    def _tell_message(self, name: str, message: schemas.Message) -> None:
+        self.emit(name, message.model_dump(), room=_room_key(message.room))
+
+    def _enter(self, sid: str, user: User, room_id: int) -> None:
+        self.enter_room(sid, _room_key(room_id))
+        if self.presence.enter(sid, room_id):
+            self._tell_moved("member_joined", user, room_id)
+
+    def _joined(self, user: User, room: schemas.Room) -> schemas.Room:
+        for sid in self.presence.sids(user.id):
+            self._enter(sid, user, room.id)
+        return self._tell_membership(user, room)
+
+    def _tell_membership(self, user: User, room: schemas.Room) -> schemas.Room:
+        room = self.counted([room])[0]
+        changed = schemas.MembershipChanged(room=room, joined=room.joined)
+        self.emit("membership", changed.model_dump(), room=_user_key(user.id))
+        return room
+
+    def _tell_moved(self, name: str, user: Person, room_id: int) -> None:
+        online = self.presence.count(room_id)
+        moved = schemas.MemberMoved(room=room_id, member=_member(user), online=online)
+        self.emit(name, moved.model_dump(), room=_room_key(room_id))
+
+    def _members(self, room_id: int) -> list[schemas.Member]:
+        return [_member(user) for user in self.presence.members(room_id)]
+
+    def _name_key(self, user: Person) -> str:
+        return names.person_name(user.name, self._name_max_chars)[1]

@@ -1,0 +1,134 @@
+"""Transactions that do not stop the hub, on SQLite and PostgreSQL alike.
+
+psycopg waits through the patched socket module, so a transaction on PostgreSQL runs in the greenlet that asks
+for it. SQLite waits for a lock inside C code, which would freeze every greenlet: there, all transactions run
+in one native thread. One is enough, for SQLite has one writer anyway, and SQLAlchemy's patched locks are then
+never contended between threads.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from flask import Flask, current_app
+from flask_sqlalchemy import SQLAlchemy
+from gevent.threadpool import ThreadPool
+from sqlalchemy import Engine, event, make_url
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.orm import DeclarativeBase
+
+from app.errors import EventError
+from config import Settings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Base(DeclarativeBase):
+    """Base of the models."""
+
+
+class Database(SQLAlchemy):
+    """Flask-SQLAlchemy with two ways in: `read` and `write`."""
+
+    def __init__(self) -> None:
+        super().__init__(model_class=Base, session_options={"expire_on_commit": False})
+
+    def init_app(self, app: Flask) -> None:
+        """Bind to an application; its settings must be in `app.extensions["settings"]`."""
+        settings: Settings = app.extensions["settings"]
+        app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
+        url = make_url(settings.database_url)
+        if url.drivername == "sqlite":
+            Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        super().init_app(app)
+        with app.app_context():
+            if self.engine.dialect.name == "sqlite":
+                app.extensions["database_thread"] = ThreadPool(1)
+                _prepare_sqlite(self.engine, settings.database_timeout_seconds)
+
+    def read(self, work: Callable[..., T], *args: object) -> T:
+        """Run `work(session, *args)` in a transaction that only reads.
+
+        :returns: what `work` returns; it must be plain values, for the session is closed by then.
+        :raises EventError: `unavailable` when the database is locked or does not answer in time.
+        """
+        return self._run(False, work, args)
+
+    def write(self, work: Callable[..., T], *args: object) -> T:
+        """Run `work(session, *args)` in a transaction that may write; an exception rolls it back.
+
+        :raises EventError: `unavailable` when the database is locked or does not answer in time.
+        """
+        try:
+            return self._run(True, work, args)
+        except IntegrityError:
+            # Two transactions raced for the same unique key. The second run finds what the winner stored.
+            return self._run(True, work, args)
+
+    def _run(self, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        app = current_app._get_current_object()  # type: ignore[attr-defined]
+        thread: ThreadPool | None = app.extensions.get("database_thread")
+        try:
+            if thread is None:
+                return self._transaction(app, write, work, args)
+            result: T = thread.apply(self._transaction, (app, write, work, args))
+            return result
+        except (OperationalError, PoolTimeoutError) as error:
+            logger.warning("database unavailable: %s", error.orig if hasattr(error, "orig") else error)
+            raise EventError("unavailable", "The database is busy. Try again in a moment.") from error
+
+    def _transaction(self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        # A context of its own, and so a session of its own: flask-sqlalchemy ties the one to the other.
+        with app.app_context(), self.session.begin():
+            self.session.connection(execution_options={"write": write})
+            return work(self.session, *args)
+
+
+def _engine_options(settings: Settings) -> dict[str, Any]:
+    seconds = settings.database_timeout_seconds
+    if settings.database_url.startswith("sqlite"):
+        return {"connect_args": {"timeout": seconds, "check_same_thread": False}}
+    milliseconds = round(seconds * 1000)
+    return {
+        "pool_size": settings.database_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": seconds,
+        # A server that was restarted leaves dead connections in the pool.
+        "pool_pre_ping": True,
+        "connect_args": {
+            "connect_timeout": max(1, round(seconds)),
+            "options": f"-c lock_timeout={milliseconds} -c statement_timeout={2 * milliseconds}",
+        },
+    }
+
+
+def _prepare_sqlite(engine: Engine, timeout_seconds: float) -> None:
+    """Turn on the write-ahead log, foreign keys, and transactions that begin where SQLAlchemy begins them."""
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: sqlite3.Connection, _record: object) -> None:
+        # The driver would begin a transaction by itself, late and never for reading.
+        connection.isolation_level = None
+        for pragma in (
+            f"busy_timeout = {round(timeout_seconds * 1000)}",
+            "journal_mode = WAL",
+            # In WAL mode a crash of the process loses nothing; one of the machine, the last moments.
+            "synchronous = NORMAL",
+            "foreign_keys = ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # IMMEDIATE takes the write lock at once: two readers that both want to write later would deadlock.
+        write = connection.get_execution_options().get("write", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")

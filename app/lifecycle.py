@@ -1,0 +1,75 @@
+"""What starts with a worker and what must be done before it ends."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+logger = logging.getLogger(__name__)
+
+# gunicorn itself looks once a second; this decides how soon clients of a stopping node move on.
+WATCH_SECONDS = 0.1
+
+
+class Lifecycle:
+    """Two lists of functions: run in order at the start, and in reverse order at the end, once each."""
+
+    def __init__(self) -> None:
+        self._starts: list[Callable[[], object]] = []
+        self._stops: list[Callable[[], object]] = []
+        self.started = False
+        self.stopping = False
+        self._stopped = Event()
+
+    def add(
+        self, start: Callable[[], object] | None = None, stop: Callable[[], object] | None = None
+    ) -> None:
+        """Add a part of the application."""
+        if start:
+            self._starts.append(start)
+        if stop:
+            self._stops.append(stop)
+
+    def start(self) -> None:
+        """Start all parts; again, nothing."""
+        if self.started:
+            return
+        self.started = True
+        for start in self._starts:
+            start()
+
+    def stop(self) -> None:
+        """Stop all parts, also when one fails; again, only wait until that is done."""
+        if not self.started:
+            return
+        if self.stopping:
+            # Whoever comes second must not end the process under the first.
+            self._stopped.wait()
+            return
+        self.stopping = True
+        for stop in reversed(self._stops):
+            try:
+                stop()
+            except Exception:
+                logger.exception("a part did not stop cleanly")
+        logger.info("stopped")
+        self._stopped.set()
+
+    def follow(self, worker: Any) -> None:
+        """Start with a gunicorn worker, and stop as soon as it is told to.
+
+        gunicorn waits for open connections before it ends, and a WebSocket never ends by itself: without
+        this, each stop would take the whole graceful time and end in a SIGKILL, with no exit hook run.
+        """
+        self.start()
+
+        def watch() -> None:
+            while worker.alive:
+                gevent.sleep(WATCH_SECONDS)
+            self.stop()
+
+        gevent.spawn(watch)

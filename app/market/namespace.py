@@ -1,0 +1,66 @@
+"""The market's events: which symbols there are, and who wants their ticks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from limits.strategies import RateLimiter
+
+from app.errors import EventError
+from app.market import schemas
+from app.market.board import Board
+from app.market.feed import room_of
+from app.realtime import Client, EventNamespace, event
+
+
+class MarketNamespace(EventNamespace):
+    """`/market`: ticks for everybody, signed in or not.
+
+    :param board: what is known of each symbol; None when this process has no feed.
+    """
+
+    requires_user = False
+
+    def __init__(self, board: Board | None, limiter: RateLimiter, rates: Mapping[str, str]) -> None:
+        super().__init__("/market", limiter, rates)
+        self._board = board
+
+    @event(schemas.Symbols)
+    def on_symbols(self, _client: Client, _payload: schemas.Symbols) -> dict[str, object]:
+        """List all symbols; none when the feed is off."""
+        instruments = self._board.instruments if self._board else []
+        return {"symbols": [{"symbol": i.symbol, "name": i.name} for i in instruments]}
+
+    @event(schemas.Subscribe)
+    def on_subscribe(self, client: Client, payload: schemas.Subscribe) -> dict[str, object]:
+        """Send the client all further ticks of some symbols, and answer with what is known now.
+
+        The rooms come before the snapshots. A tick between the two is in both, and the client tells
+        by its `seq`; the other way round it would be in neither.
+        """
+        board, symbols = self._known(payload.symbols)
+        for symbol in symbols:
+            self.enter_room(client.sid, room_of(symbol))
+        return {"snapshots": [board.snapshot(symbol).as_dict() for symbol in symbols]}
+
+    @event(schemas.Unsubscribe)
+    def on_unsubscribe(self, client: Client, payload: schemas.Unsubscribe) -> dict[str, object]:
+        """Send the client no more ticks of some symbols; those not subscribed to are no error."""
+        _, symbols = self._known(payload.symbols)
+        for symbol in symbols:
+            self.leave_room(client.sid, room_of(symbol))
+        return {}
+
+    def _known(self, symbols: Iterable[str]) -> tuple[Board, list[str]]:
+        """The board, and each symbol once; nothing is done for a list with an unknown one in it."""
+        if self._board is None:
+            raise EventError("unavailable", "This server has no market feed (MARKET_SOURCE=off).")
+        unique = list(dict.fromkeys(symbols))
+        for symbol in unique:
+            if symbol not in self._board:
+                raise EventError(
+                    "symbol_not_found",
+                    f"There is no symbol {symbol}. The event `symbols` lists all that there are.",
+                    symbol=symbol,
+                )
+        return self._board, unique

@@ -1,0 +1,18 @@
+"""The engine: Socket.IO for several nodes. It knows no chat, no page, no database."""
+
+from app.realtime.emitter import Emitter
+from app.realtime.errors import EventError
+from app.realtime.namespace import Client, EventNamespace, event
+from app.realtime.presence import Presence, User
+from app.realtime.socketio import SocketIO
+
+__all__ = [
+    "Client",
+    "Emitter",
+    "EventError",
+    "EventNamespace",
+    "Presence",
+    "SocketIO",
+    "User",
+    "event",
+]

@@ -1,0 +1,214 @@
+"""The one dispatch hook that every client event passes: user, schema, rate, log, answer.
+
+A namespace lists its events as methods under `@event(Schema, rate=...)`. A handler gets a checked payload
+and returns the fields of its acknowledgement, or raises EventError. The hook sees to the rest: nothing that
+a client sends ends in silence or in a stack trace.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import structlog
+from flask import request
+from flask_socketio import ConnectionRefusedError, Namespace
+from limits import RateLimitItem, parse_many
+from limits.strategies import RateLimiter
+from pydantic import BaseModel, ValidationError
+
+from app.realtime.errors import EventError
+from app.realtime.presence import User
+from app.realtime.socketio import RESERVED_EVENTS, client_wants_ack
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Client:
+    """One connection to one namespace."""
+
+    sid: str
+    user: User | None
+
+    @property
+    def rate_key(self) -> str:
+        """Who pays for an event: the user over all connections, or the connection itself."""
+        return f"user:{self.user.id}" if self.user else f"sid:{self.sid}"
+
+
+@dataclass(frozen=True)
+class Event:
+    """What the hook knows of one event: its schema, and the name of its rate."""
+
+    schema: type[BaseModel]
+    rate: str
+
+
+def event(schema: type[BaseModel], rate: str = "default") -> Callable[..., Any]:
+    """Declare a method `on_<name>(client, payload)` to be the handler of a client event.
+
+    :param schema: pydantic model of the one object that the event carries.
+    :param rate: name of the rate that applies, a key of the namespace's `rates`.
+    """
+
+    def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
+        handler.__event__ = Event(schema, rate)  # type: ignore[attr-defined]
+        return handler
+
+    return declare
+
+
+class EventNamespace(Namespace):  # type: ignore[misc]
+    """A class-based namespace whose events are checked before a handler sees them.
+
+    :param namespace: its name, for example "/chat".
+    :param limiter: keeps the counts of the rates.
+    :param rates: rates by name, in the notation of the `limits` library; must hold "default".
+    :raises ValueError: when an event names a rate that `rates` does not have.
+    """
+
+    requires_user: ClassVar[bool] = True
+    events: ClassVar[dict[str, Event]] = {}
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        cls.events = {
+            name.removeprefix("on_"): method.__event__
+            for name, method in vars(cls).items()
+            if hasattr(method, "__event__")
+        }
+
+    def __init__(self, namespace: str, limiter: RateLimiter, rates: Mapping[str, str]) -> None:
+        super().__init__(namespace)
+        self._limiter = limiter
+        self._rates: dict[str, list[RateLimitItem]] = {k: parse_many(v) for k, v in rates.items()}
+        self._clients: dict[str, Client] = {}
+        for name, spec in self.events.items():
+            if spec.rate not in self._rates:
+                raise ValueError(f"{namespace} {name}: rate {spec.rate!r} is none of {list(self._rates)}")
+
+    # What a subclass may override.
+
+    def authenticate(self, auth: object) -> User | None:
+        """Say who connects; runs in the Flask request of the connection."""
+        return None
+
+    def connected(self, client: Client) -> None:
+        """Run after a client was let in; may refuse it with EventError."""
+
+    def disconnected(self, client: Client, reason: str) -> None:
+        """Run after a client has gone."""
+
+    # The way in.
+
+    def trigger_event(self, event: str, *args: Any) -> Any:
+        """Take one event from the server: a connection's begin or end, or what a client sent."""
+        if event in RESERVED_EVENTS:
+            return super().trigger_event(event, *args)
+        sid, *payload = args
+        handler = functools.partial(self._answer, event, sid)
+        # Flask-SocketIO's own dispatch, for the application's and the request's context.
+        return self.socketio._handle_event(handler, event, self.namespace, sid, *payload)
+
+    def on_connect(self, auth: object = None) -> None:
+        """Let a client in, or refuse it with a code in the connect error's data."""
+        try:
+            user = self.authenticate(auth)
+            if user is None and self.requires_user:
+                raise EventError("unauthorized", "Sign in first.")
+            client = Client(request.sid, user)  # type: ignore[attr-defined]
+            self.connected(client)
+        except Exception as error:
+            refusal = error if isinstance(error, EventError) else self._defect("connect")
+            log.info("connection refused", namespace=self.namespace, code=refusal.code)
+            raise ConnectionRefusedError(refusal.message, refusal.as_dict()) from None
+        self._clients[client.sid] = client
+        log.debug("connected", namespace=self.namespace, sid=client.sid, user=user and user.name)
+
+    def on_disconnect(self, reason: str = "") -> None:
+        """Forget a client."""
+        client = self._clients.pop(request.sid, None)  # type: ignore[attr-defined]
+        if client:
+            self.disconnected(client, reason)
+            log.debug("disconnected", namespace=self.namespace, sid=client.sid, reason=reason)
+
+    # The hook.
+
+    def _answer(self, name: str, sid: str, *args: object) -> dict[str, object] | None:
+        """Run one client event and turn its outcome into the answer that the client asked for."""
+        started = time.perf_counter()
+        client = self._clients.get(sid)
+        context = {"sid": sid, "user": client.user.name if client and client.user else None}
+        with structlog.contextvars.bound_contextvars(**context):
+            try:
+                answer: dict[str, object] = {"ok": True, **self._run(name, client, args)}
+                failure = None
+            except EventError as error:
+                failure = error.as_dict()
+            except Exception:
+                failure = self._defect(name).as_dict()
+            elapsed_ms = round((time.perf_counter() - started) * 1000, 2)
+            if failure is None:
+                log.debug("event", namespace=self.namespace, name=name, elapsed_ms=elapsed_ms)
+            else:
+                answer = {"ok": False, "error": failure}
+                log.info("event refused", namespace=self.namespace, name=name[:64], code=failure["code"])
+        if failure is not None and not client_wants_ack():
+            self.emit("error", {"event": name[:64], **failure}, room=sid)
+        return answer
+
+    def _defect(self, name: str) -> EventError:
+        """Log the exception in hand; the client learns no more than the number to quote."""
+        incident = secrets.token_hex(4)
+        log.exception("event failed", namespace=self.namespace, name=name, incident=incident)
+        return EventError("internal", "Something went wrong on our side.", incident=incident)
+
+    def _run(self, name: str, client: Client | None, args: tuple[object, ...]) -> dict[str, object]:
+        """Check user, rate and payload, then call the handler."""
+        if client is None:
+            raise EventError("unauthorized", "This connection is not signed in: connect again.")
+        spec = self.events.get(name)
+        self._spend(spec.rate if spec else "default", client)
+        if spec is None:
+            known = ", ".join(self.events)
+            raise EventError("unknown_event", f"{self.namespace} has no such event. It has: {known}.")
+        handler = getattr(self, f"on_{name}")
+        return handler(client, _parse(spec.schema, args)) or {}
+
+    def _spend(self, rate: str, client: Client) -> None:
+        """Count one event against its rate."""
+        for item in self._rates[rate]:
+            if not self._limiter.hit(item, self.namespace, rate, client.rate_key):
+                reset = self._limiter.get_window_stats(item, self.namespace, rate, client.rate_key).reset_time
+                wait_ms = max(1, round((reset - time.time()) * 1000))
+                raise EventError(
+                    "rate_limited",
+                    f"That was too fast. Try again in {max(1, round(wait_ms / 1000))} s.",
+                    retry_after_ms=wait_ms,
+                )
+
+
+def _parse(schema: type[BaseModel], args: tuple[object, ...]) -> BaseModel:
+    """Check what a client sent along: one object, or nothing where every field has a default."""
+    if len(args) > 1:
+        raise EventError("bad_payload", f"Send one object, not {len(args)} arguments.")
+    try:
+        return schema.model_validate(args[0] if args and args[0] is not None else {})
+    except ValidationError as error:
+        raise payload_error(error) from None
+
+
+def payload_error(error: ValidationError) -> EventError:
+    """Turn the first problem that pydantic found into an error for a client."""
+    problem = error.errors(include_url=False, include_input=False)[0]
+    field = ".".join(map(str, problem["loc"])) or None
+    if problem["type"] == "string_too_long":
+        limit = problem["ctx"]["max_length"]
+        return EventError("too_long", f"{field}: at most {limit} characters.", field=field, limit=limit)
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return EventError("bad_payload", f"{field}: {message}" if field else message, field=field)

@@ -1,0 +1,51 @@
+/** Says when the connection is lost, counts down to the next attempt, and offers to try now. */
+const SHOW_AFTER_MS = 1_000; // a blip shorter than this is nobody's business
+
+export class Banner {
+  #connection;
+  #element = document.getElementById('banner');
+  #text = this.#element.querySelector('.banner-text');
+  #countdown = this.#element.querySelector('.banner-countdown');
+  #button = this.#element.querySelector('.banner-button');
+  #wasOnline = false;
+  #showTimer = null;
+  #tickTimer = null;
+
+  /** @param {import('./connection.js').Connection} connection */
+  constructor(connection) {
+    this.#connection = connection;
+    connection.on('state', () => this.#update());
+    this.#button.addEventListener('click', () => connection.reconnectNow());
+    this.#update();
+  }
+
+  #update() {
+    if (this.#connection.state.phase === 'online') {
+      this.#wasOnline = true;
+      clearTimeout(this.#showTimer);
+      clearInterval(this.#tickTimer);
+      this.#showTimer = null;
+      this.#element.hidden = true;
+      return;
+    }
+    this.#showTimer ??= setTimeout(() => {
+      this.#element.hidden = false;
+      this.#draw();
+      this.#tickTimer = setInterval(() => this.#draw(), 250);
+    }, SHOW_AFTER_MS);
+    if (!this.#element.hidden) this.#draw();
+  }
+
+  #draw() {
+    const { phase, retryAtMs } = this.#connection.state;
+    const seconds = retryAtMs === null ? 0 : Math.max(0, Math.ceil((retryAtMs - Date.now()) / 1000));
+    // The sentence stays the same through all attempts: an alert is read aloud whenever its text changes.
+    set(this.#text, this.#wasOnline ? 'Connection lost. Messages wait until it is back.' : 'Cannot reach the server yet.');
+    set(this.#countdown, phase === 'waiting' && seconds > 0 ? `Next try in ${seconds} s` : 'Connecting…');
+    this.#button.disabled = phase === 'connecting';
+  }
+}
+
+function set(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}

@@ -1,0 +1,191 @@
+/**
+ * The connection to the server: one WebSocket that carries the namespaces /chat and /market.
+ *
+ * Socket.IO's own reconnection is off. Ours does the same (exponential backoff with jitter) and can also say when
+ * the next attempt comes, attempt at once, and wake up with the computer.
+ */
+import { Manager } from '../vendor/socket.io/socket.io.esm.min.js';
+import { Emitter } from './emitter.js';
+
+const REQUEST_TIMEOUT_MS = 8_000; // longer than a server under load needs, shorter than a person's patience
+const ATTEMPT_TIMEOUT_MS = 10_000; // an attempt that hangs longer is given up
+const BACKOFF_FIRST_MS = 700;
+const BACKOFF_MAX_MS = 10_000; // a server that is back is noticed within this time
+const SLEEP_MS = 30_000; // a page hidden longer than this may hold a dead socket without knowing
+
+/** A request that was refused or got no answer. `code` is the server's, or `offline` or `timeout`. */
+export class RequestError extends Error {
+  constructor({ code, message, field, retry_after_ms: retryAfterMs, limit }) {
+    super(message);
+    this.code = code;
+    this.field = field;
+    this.retryAfterMs = retryAfterMs;
+    this.limit = limit;
+  }
+
+  /** True when trying again later can help, because the server never decided. */
+  get temporary() {
+    return ['offline', 'timeout', 'unavailable', 'internal'].includes(this.code);
+  }
+}
+
+/** One namespace of the connection. */
+export class Channel {
+  #socket;
+  waiting = false; // an attempt to connect is under way
+
+  constructor(socket) {
+    this.#socket = socket;
+    for (const event of ['connect', 'connect_error', 'disconnect']) {
+      socket.on(event, () => { this.waiting = false; });
+    }
+  }
+
+  get connected() {
+    return this.#socket.connected;
+  }
+
+  /** Listen to an event from the server, or to `connect` and `disconnect`. */
+  on(event, listener) {
+    this.#socket.on(event, listener);
+  }
+
+  connect() {
+    if (this.connected || this.waiting) return;
+    this.waiting = true;
+    this.#socket.connect();
+  }
+
+  /** Send an event that needs no answer. It is dropped while there is no connection. */
+  notify(event, payload) {
+    if (this.connected) this.#socket.emit(event, payload, () => {});
+  }
+
+  /**
+   * Send an event and wait for its acknowledgement.
+   * @returns {Promise<object>} the acknowledgement's fields
+   * @throws {RequestError}
+   */
+  request(event, payload = {}, timeoutMs = REQUEST_TIMEOUT_MS) {
+    if (!this.connected) return Promise.reject(new RequestError({ code: 'offline', message: 'You are offline.' }));
+    return new Promise((resolve, reject) => {
+      this.#socket.timeout(timeoutMs).emit(event, payload, (failure, ack) => {
+        if (ack?.ok) resolve(ack);
+        else if (ack?.error) reject(new RequestError(ack.error));
+        else if (failure && !this.connected) reject(new RequestError({ code: 'offline', message: 'The connection was lost.' }));
+        else reject(new RequestError({ code: 'timeout', message: 'The server did not answer in time.' }));
+      });
+    });
+  }
+}
+
+/**
+ * Emits `state` ({phase, retryAtMs}), `refused` (code) when the server does not want this user, and `wake` when the
+ * page is looked at again after a long time.
+ */
+export class Connection extends Emitter {
+  #manager = new Manager(window.location.origin, {
+    autoConnect: false,
+    reconnection: false,
+    timeout: ATTEMPT_TIMEOUT_MS,
+    // WebSocket first: no upgrade round trip. Polling remains for networks that block WebSocket.
+    transports: ['websocket', 'polling'],
+    tryAllTransports: true,
+  });
+  #failures = 0;
+  #timer = null;
+  #watchdog = null;
+  #stopped = false;
+  #hiddenSinceMs = null;
+  /** @type {{phase: 'connecting'|'online'|'waiting', retryAtMs: number|null}} */
+  state = { phase: 'connecting', retryAtMs: null };
+
+  constructor() {
+    super();
+    this.chat = this.#channel('/chat');
+    this.market = this.#channel('/market');
+    this.chat.on('connect', () => {
+      this.#failures = 0;
+      clearTimeout(this.#watchdog);
+      this.#setState('online');
+    });
+    this.#watchForWaking();
+  }
+
+  /** Connect whatever is not connected. */
+  reconnectNow() {
+    if (this.#stopped) return;
+    clearTimeout(this.#timer);
+    this.#timer = null;
+    this.chat.connect();
+    this.market.connect();
+    if (this.chat.connected) return;
+    clearTimeout(this.#watchdog);
+    this.#watchdog = setTimeout(() => this.restart(), ATTEMPT_TIMEOUT_MS + 2_000);
+    this.#setState('connecting');
+  }
+
+  /** Drop the transport and connect again: for a connection that is open and dead. */
+  restart() {
+    this.#manager.engine?.close();
+    this.#retryLater();
+  }
+
+  /** Disconnect and stay so: the user signs out. */
+  stop() {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#watchdog);
+    this.#manager.engine?.close();
+  }
+
+  #channel(namespace) {
+    const socket = this.#manager.socket(namespace);
+    const channel = new Channel(socket);
+    socket.on('disconnect', () => this.#retryLater());
+    socket.on('connect_error', (error) => {
+      const code = error.data?.code;
+      if (code === 'unauthorized' || code === 'name_taken') {
+        this.#stopped = true;
+        clearTimeout(this.#timer);
+        this.emit('refused', code);
+      } else {
+        this.#retryLater();
+      }
+    });
+    return channel;
+  }
+
+  #retryLater() {
+    if (this.#stopped || this.#timer !== null) return;
+    clearTimeout(this.#watchdog);
+    const ceilingMs = Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures);
+    const delayMs = ceilingMs * (0.5 + Math.random() / 2); // jitter: not everybody at the same moment
+    this.#failures += 1;
+    this.#timer = setTimeout(() => this.reconnectNow(), delayMs);
+    if (!this.chat.connected) this.#setState('waiting', Date.now() + delayMs);
+  }
+
+  #setState(phase, retryAtMs = null) {
+    this.state = { phase, retryAtMs };
+    this.emit('state', this.state);
+  }
+
+  #watchForWaking() {
+    const wake = () => {
+      this.#failures = 0;
+      if (this.#timer !== null) this.reconnectNow();
+    };
+    window.addEventListener('online', wake);
+    window.addEventListener('pageshow', (event) => { if (event.persisted) window.location.reload(); });
+    document.addEventListener('visibilitychange', () => {
+      if (document.hidden) {
+        this.#hiddenSinceMs = Date.now();
+        return;
+      }
+      wake();
+      const asleepMs = this.#hiddenSinceMs === null ? 0 : Date.now() - this.#hiddenSinceMs;
+      if (asleepMs > SLEEP_MS && this.chat.connected) this.emit('wake');
+    });
+  }
+}

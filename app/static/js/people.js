@@ -1,0 +1,55 @@
+/** Who is in the open room right now: the list on the right, and the faces in the header. */
+import { avatar } from './avatar.js';
+import { oncePerFrame } from './frame.js';
+
+const FACES_MAX = 4;
+
+export class People {
+  #chat;
+  #list = document.getElementById('people-list');
+  #header = document.getElementById('here');
+
+  draw = oncePerFrame(() => this.#draw());
+
+  /** @param {import('./chat.js').Chat} chat @param {() => void} show  bring the list into view */
+  constructor(chat, show) {
+    this.#chat = chat;
+    for (const event of ['members', 'current', 'ready']) chat.on(event, this.draw);
+    this.#header.addEventListener('click', () => {
+      show();
+      document.getElementById('people').focus();
+    });
+  }
+
+  #draw() {
+    const chat = this.#chat;
+    const room = chat.current;
+    const members = room?.joined ? chat.membersOf(room.id) : [];
+    this.#list.replaceChildren(...members.map((member) => this.#person(member)));
+    document.getElementById('people-title').textContent = members.length ? `People here — ${members.length}` : 'People here';
+    document.getElementById('people-empty').hidden = members.length > 0 || !room;
+
+    this.#header.hidden = members.length === 0;
+    this.#header.querySelector('.here-count').textContent = `${members.length} here`;
+    this.#header.title = members.map((member) => member.name).join(', ');
+    this.#header.querySelector('.here-avatars').replaceChildren(...members.slice(0, FACES_MAX).map(avatar));
+  }
+
+  #person(member) {
+    const row = document.createElement('li');
+    row.className = 'person';
+    row.dataset.testid = 'person';
+    const name = document.createElement('span');
+    name.className = 'person-name';
+    name.textContent = member.name;
+    name.title = member.name;
+    row.append(avatar(member), name);
+    if (member.id === this.#chat.me.id) {
+      const you = document.createElement('span');
+      you.className = 'person-you';
+      you.textContent = 'you';
+      row.append(you);
+    }
+    return row;
+  }
+}

@@ -1,0 +1,109 @@
+"""The pages: sign in, chat, and the API's documentation."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from flask import Blueprint, Flask, current_app, redirect, render_template, request, url_for
+from flask.typing import ResponseReturnValue
+
+from app import auth
+from app.chat.names import person_name
+from app.chat.namespace import ChatNamespace
+from app.errors import EventError
+from app.extensions import limiter
+from config import Settings
+
+REASONS = {
+    "name_taken": "Somebody else is online with that name. Please choose another.",
+    "unauthorized": "Your session has ended. Please sign in again.",
+    "signed_out": "You have signed out.",
+}
+
+pages = Blueprint("pages", __name__)
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Register the pages."""
+
+    @cache
+    def version(path: str) -> str:
+        return hashlib.sha256(Path(app.static_folder or "", path).read_bytes()).hexdigest()[:12]
+
+    def asset(path: str) -> str:
+        """The address of a static file, which changes with its contents."""
+        if settings.app_env == "development":
+            return url_for("static", filename=path)
+        return url_for("static", filename=path, v=version(path))
+
+    app.jinja_env.globals["asset"] = asset
+    app.register_blueprint(pages)
+
+
+def _chat() -> ChatNamespace:
+    return current_app.extensions["chat"]  # type: ignore[no-any-return]
+
+
+@pages.get("/")
+def index() -> ResponseReturnValue:
+    """Show the chat, with the market beside it."""
+    user = auth.current_user()
+    if user is None:
+        return redirect(url_for("pages.sign_in"))
+    return render_template("chat.html", user=user)
+
+
+@pages.get("/sign-in")
+def sign_in() -> ResponseReturnValue:
+    """Ask for a name."""
+    return _sign_in_page("", REASONS.get(request.args.get("reason", "")), 200)
+
+
+@pages.post("/sign-in")
+@limiter.limit(lambda: current_app.extensions["settings"].rate_sign_in)
+def do_sign_in() -> ResponseReturnValue:
+    """Sign a guest in."""
+    settings: Settings = current_app.extensions["settings"]
+    typed = request.form.get("name", "")
+    try:
+        name, _ = person_name(typed, settings.chat_name_max_chars)
+        user = auth.new_guest(name)
+        if not _chat().claim_name(user):
+            return _sign_in_page(typed, REASONS["name_taken"], 409)
+        _chat().service.join_default(user)
+    except EventError as error:
+        return _sign_in_page(typed, error.message, 422 if error.code != "unavailable" else 503)
+    auth.sign_in(user)
+    return redirect(url_for("pages.index"), 303)
+
+
+@pages.post("/sign-out")
+def sign_out() -> ResponseReturnValue:
+    """Sign out, and close the user's sockets in all tabs."""
+    user = auth.current_user()
+    auth.sign_out()
+    if user is not None:
+        _chat().forget(user)
+    return redirect(url_for("pages.sign_in", reason="signed_out"), 303)
+
+
+@pages.get("/api/docs")
+def api_docs() -> ResponseReturnValue:
+    """Show the REST API's documentation."""
+    return render_template("api_docs.html")
+
+
+@pages.get("/favicon.ico")
+def favicon() -> ResponseReturnValue:
+    """Browsers ask for this name whatever the page says."""
+    return redirect(url_for("static", filename="img/favicon.svg"), 301)
+
+
+def _sign_in_page(name: str, error: str | None, status: int) -> ResponseReturnValue:
+    settings: Settings = current_app.extensions["settings"]
+    page = render_template(
+        "sign_in.html", name=name, error=error, name_max_chars=settings.chat_name_max_chars
+    )
+    return page, status

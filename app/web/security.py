@@ -1,0 +1,105 @@
+"""What keeps the pages safe: cookies, headers, proxies, and who may call from elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import re
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask, Response
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from config import Settings
+
+logger = logging.getLogger(__name__)
+
+# No script, style or frame from anywhere else, and none inline: injected text stays text.
+# connect-src 'self' covers the page's own WebSocket (CSP level 3).
+CONTENT_SECURITY_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "manifest-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+# Enough to see what is wrong, and no more than an attacker may make us remember.
+REPORTED_ORIGINS_MAX = 50
+
+
+def flask_config(settings: Settings) -> dict[str, Any]:
+    """Flask's own configuration, as it follows from the settings."""
+    return {
+        "SECRET_KEY": settings.secret_key,
+        "TESTING": settings.testing,
+        "MAX_CONTENT_LENGTH": settings.max_request_bytes,
+        "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.session_lifetime_days),
+        "SESSION_COOKIE_SECURE": settings.session_cookie_secure,
+        "SESSION_COOKIE_HTTPONLY": True,
+        # Lax keeps other sites' forms from acting for a user, and that is this application's CSRF protection.
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365 if settings.app_env == "production" else 0),
+        "TEMPLATES_AUTO_RELOAD": settings.app_env == "development",
+        "RATELIMIT_STORAGE_URI": "memory://",
+        "RATELIMIT_STRATEGY": "moving-window",
+        "RATELIMIT_HEADERS_ENABLED": True,
+    }
+
+
+def cors_resources(settings: Settings) -> dict[str | re.Pattern[str], dict[str, Any]]:
+    """What other sites' scripts may read: the REST API, from the origins in the settings."""
+    return {r"/api/.*": {"origins": settings.cors_origins, "supports_credentials": False}}
+
+
+class OriginCheck:
+    """Decides which pages may open a socket: the application's own, and those in the settings.
+
+    :param origins: `CORS_ORIGINS`.
+    """
+
+    def __init__(self, origins: list[str]) -> None:
+        self._origins = frozenset(origins)
+        self._reported: set[str] = set()
+
+    def __call__(self, origin: str, environ: dict[str, Any]) -> bool:
+        """Say whether a page of this origin may; a refusal is logged with what to do about it."""
+        own = f"{environ.get('wsgi.url_scheme')}://{environ.get('HTTP_HOST')}"
+        if origin == own or origin in self._origins or "*" in self._origins:
+            return True
+        if origin not in self._reported and len(self._reported) < REPORTED_ORIGINS_MAX:
+            self._reported.add(origin)
+            logger.warning(
+                "a page of %r may not open a socket at %r. If it is yours, add it to CORS_ORIGINS; if both "
+                "are the same site, the proxy in front hides it: set TRUSTED_PROXIES",
+                origin,
+                own,
+            )
+        return False
+
+
+def init_app(app: Flask, settings: Settings) -> None:
+    """Add the headers, and believe as many proxies as the settings say."""
+
+    @app.after_request
+    def add_headers(response: Response) -> Response:
+        for name, value in HEADERS.items():
+            response.headers.setdefault(name, value)
+        return response
+
+    if settings.trusted_proxies:
+        hops = settings.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

@@ -1,0 +1,141 @@
+"""gunicorn's configuration: one gevent worker, for a Socket.IO session lives in one process."""
+
+# First of all, as in wsgi.py: this file imports the application.
+from gevent import monkey
+
+monkey.patch_all()
+
+# Some 1,200 modules are about to be loaded, and none of them is garbage.
+import gc  # noqa: E402
+
+gc.disable()
+
+import errno  # noqa: E402
+import os  # noqa: E402
+import socket  # noqa: E402
+import sys  # noqa: E402
+import traceback  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import Any  # noqa: E402
+from urllib.request import urlopen  # noqa: E402
+
+import gevent  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from app import create_app  # noqa: E402
+from app.logs import logging_config  # noqa: E402
+from app.schema import upgrade  # noqa: E402
+from config import SettingsError, load_settings  # noqa: E402
+
+try:
+    settings = load_settings()
+except SettingsError as error:
+    raise SystemExit(str(error)) from None
+
+# What is loaded by now stays: the collector need not look at it again, and the worker shares its memory.
+gc.freeze()
+gc.enable()
+
+bind = f"{settings.host}:{settings.port}"
+worker_class = "gevent"
+workers = settings.web_concurrency
+worker_connections = settings.worker_connections
+graceful_timeout = settings.graceful_timeout_seconds
+# A worker whose hub is stuck for this many seconds is killed and replaced.
+timeout = 30
+# Longer than a browser pauses between two requests of one page, so that it need not connect again.
+keepalive = 5
+# A worker that is replaced after so many requests would cut its WebSockets: never.
+max_requests = 0
+# Loading the application in the master would start its hub before the fork.
+preload_app = False
+# By default every gunicorn of a user opens the same control socket, and two nodes would fight over it.
+control_socket_disable = True
+# The application logs each request itself, with its id and user.
+accesslog = None
+logconfig_dict = logging_config(settings)
+
+
+def on_starting(server: Any) -> None:
+    """Check what gunicorn was told, and prepare the database, before anything listens."""
+    if server.cfg.workers != 1:
+        raise SystemExit(
+            f"gunicorn was told to run {server.cfg.workers} workers, and only 1 works: a Socket.IO session "
+            "lives in one process. Use more cores by more nodes behind a load balancer with sticky sessions."
+        )
+    # Sockets that were handed over by a predecessor or by systemd are bound already.
+    if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:
+        for address in server.cfg.address:
+            _refuse_taken(address)
+    if settings.database_auto_upgrade:
+        _upgrade_database()
+
+
+def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
+    """Undo a TTIN signal, which asks for one more worker."""
+    if old_value is not None and new_value > 1:
+        server.log.error("a second worker would not know the sessions of the first: staying with one")
+        server._num_workers = 1
+
+
+def post_worker_init(worker: Any) -> None:
+    """Start what the application runs in the background, and stop it when the worker is told to stop."""
+    worker.wsgi.extensions["lifecycle"].follow(worker)
+    gevent.spawn(_announce, worker)
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Stop what a quick exit has left running."""
+    if worker.wsgi is not None:
+        worker.wsgi.extensions["lifecycle"].stop()
+        worker.log.info("worker has exited cleanly")
+
+
+def _refuse_taken(address: object) -> None:
+    """Say in one sentence what gunicorn would say in ten lines after five tries."""
+    if not isinstance(address, tuple):
+        return
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address)
+        except OSError as error:
+            host, port = address[:2]
+            hint = f"PORT={port + 1} make run" if error.errno == errno.EADDRINUSE else "see HOST and PORT"
+            raise SystemExit(f"Cannot listen on {host}:{port}: {error.strerror}. Try: {hint}") from None
+
+
+def _upgrade_database() -> None:
+    """Run the migrations in a child, so that the master itself opens nothing that a worker would inherit."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            upgrade(create_app(settings))
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+        raise SystemExit("The database could not be brought up to date; the reason is above.")
+
+
+def _announce(worker: Any) -> None:
+    """Print the address once the application answers there."""
+    address = worker.sockets[0].getsockname()
+    if not isinstance(address, tuple):
+        worker.log.info("ready: %s", address)
+        return
+    host, port = address[:2]
+    reach = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    try:
+        urlopen(f"http://{reach}:{port}/healthz", timeout=10).close()
+    except OSError as error:
+        worker.log.error("the application does not answer: %s", error)
+    else:
+        worker.log.info("ready: http://%s:%s", reach, port)

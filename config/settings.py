@@ -1,0 +1,378 @@
+"""Every setting of the application: its type, unit, bounds, default and meaning.
+
+The environment comes first, then the file `.env`, then the default. `docs/configuration.md` and
+`.env.example` are written from this module by `make docs`, and a test holds them to it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from gevent import monkey
+from limits import parse_many
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy import make_url
+from sqlalchemy.exc import ArgumentError
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_SECRET_KEY = "development-only-secret-key"  # noqa: S105 - refused in production
+# NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
+# of `secrets.token_urlsafe` carry 192 bits.
+SECRET_MIN_CHARS = 32
+SECRET_NAMES = frozenset({"SECRET_KEY", "API_TOKEN", "DATABASE_URL", "MESSAGE_QUEUE"})
+
+
+class SettingsError(Exception):
+    """A setting is wrong. The message names the variable, its value and what is allowed."""
+
+
+def _split(value: object) -> object:
+    """Turn "a, b" into ["a", "b"]; leave lists alone."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def _rate(value: str) -> str:
+    """Check a rate in the notation of the `limits` library."""
+    try:
+        parse_many(value)
+    except ValueError:
+        raise ValueError(
+            'should be rates like "5/second;100/minute" (count/second|minute|hour|day)'
+        ) from None
+    return value
+
+
+def _database_url(value: str) -> str:
+    """Check the database's address and complete the driver's name."""
+    try:
+        url = make_url(value)
+    except ArgumentError:
+        raise ValueError("should be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME") from None
+    if url.drivername in ("postgres", "postgresql"):
+        url = url.set(drivername="postgresql+psycopg")
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ValueError("should start with sqlite:/// or postgresql://")
+    if url.drivername == "sqlite":
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("should name a file: threads cannot share an in-memory SQLite database")
+        url = url.set(database=str(ROOT / str(url.database)))
+    return url.render_as_string(hide_password=False)
+
+
+def _origin(values: list[str]) -> list[str]:
+    for value in values:
+        if value != "*" and not value.startswith(("http://", "https://")):
+            raise ValueError(f"{value!r} should be an origin like https://example.org, or *")
+        if value != "*" and value.count("/") != 2:  # noqa: PLR2004 - scheme://host[:port]
+            raise ValueError(f"{value!r} should have no path and no slash at its end")
+    return values
+
+
+Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
+Rate = Annotated[str, AfterValidator(_rate)]
+
+
+def setting(default: Any, meaning: str, *, unit: str = "", **bounds: Any) -> Any:
+    """Declare a setting: its default, its meaning, the unit of its value, and pydantic's bounds."""
+    return Field(
+        default, description=meaning, json_schema_extra={"unit": unit}, validate_default=True, **bounds
+    )
+
+
+class Process(BaseSettings):
+    """The process."""
+
+    app_env: Literal["development", "testing", "production"] = setting(
+        "development", "Which profile of defaults and checks applies."
+    )
+    secret_key: str = setting(
+        DEFAULT_SECRET_KEY,
+        "Signs the session cookie. In production: your own, at least 32 characters, the same on every "
+        'node. Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))"',
+        min_length=16,
+    )
+    host: str = setting("127.0.0.1", "Address to listen on.", min_length=1)
+    port: int = setting(5000, "TCP port to listen on.", ge=1, le=65535)
+    web_concurrency: int = setting(
+        1,
+        "Workers of one gunicorn. Only 1 works: a Socket.IO session lives in one process. More cores "
+        "are used by more nodes behind a load balancer with sticky sessions.",
+        ge=1,
+        le=1,
+    )
+    worker_connections: int = setting(
+        10_000,
+        "Connections that one worker accepts; each open WebSocket counts as one.",
+        unit="connections",
+        ge=10,
+        le=1_000_000,
+    )
+    graceful_timeout_seconds: int = setting(
+        10, "How long a stopping worker may take to let its clients go.", unit="seconds", ge=1, le=300
+    )
+    trusted_proxies: int = setting(
+        0,
+        "How many reverse proxies stand in front and set X-Forwarded-*. 0: these headers are ignored.",
+        ge=0,
+        le=5,
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", "The least severe log entry that is written."
+    )
+    log_format: Literal["console", "json"] = setting(
+        "console", "Readable lines, or one JSON object a line (the default in production)."
+    )
+
+
+class Web(BaseSettings):
+    """HTTP, sessions and the REST API."""
+
+    session_lifetime_days: int = setting(30, "How long a guest stays signed in.", unit="days", ge=1, le=365)
+    session_cookie_secure: bool = setting(
+        False, "Send the session cookie over HTTPS only (the default in production)."
+    )
+    cors_origins: Annotated[Words, AfterValidator(_origin)] = setting(
+        [],
+        "Other sites whose pages may use the REST API and open sockets, comma-separated. Empty: only "
+        "the application's own. * allows every site and is refused in production.",
+    )
+    api_token: str | None = setting(
+        None,
+        "Bearer token for POST /api/v1/emit, at least 32 characters. Unset: that endpoint is off.",
+        min_length=SECRET_MIN_CHARS,
+    )
+    max_request_bytes: int = setting(
+        1_048_576,
+        "Largest accepted body of an HTTP request.",
+        unit="bytes",
+        ge=1_024,
+        le=104_857_600,
+    )
+
+
+class Database(BaseSettings):
+    """The database."""
+
+    database_url: Annotated[str, AfterValidator(_database_url)] = setting(
+        "sqlite:///instance/chat.db",
+        "sqlite:///PATH (relative to the project's root) or postgresql://USER:PASSWORD@HOST:PORT/NAME.",
+    )
+    database_pool_size: int = setting(
+        10, "Connections kept open to PostgreSQL.", unit="connections", ge=1, le=200
+    )
+    database_auto_upgrade: bool = setting(
+        True,
+        "Bring the schema up to date when gunicorn starts. Off in production, where several nodes start at "
+        "once: run `alembic upgrade head` before a new version starts instead.",
+    )
+    database_timeout_seconds: float = setting(
+        5.0,
+        "How long to wait for a lock or for a free connection before answering `unavailable`.",
+        unit="seconds",
+        ge=0.1,
+        le=60,
+    )
+
+
+class Realtime(BaseSettings):
+    """Sockets, the message queue and the emitter."""
+
+    message_queue: str | None = setting(
+        None,
+        "Address of the queue between nodes, for example redis://localhost:6379/0 or "
+        "amqp://guest:guest@localhost//. Unset: one node, in process.",
+    )
+    queue_strategy: Literal["failover", "dual-write"] = setting(
+        "failover", "Publish on the first healthy broker, or on every healthy one."
+    )
+    channel: str = setting(
+        "flask-socketio", "Name that the nodes of one application share on the queue.", min_length=1
+    )
+    socket_ping_interval_seconds: int = setting(
+        25, "Time between two pings to a client.", unit="seconds", ge=1, le=300
+    )
+    socket_ping_timeout_seconds: int = setting(
+        20, "How long a client may take to answer a ping.", unit="seconds", ge=1, le=300
+    )
+    socket_max_message_bytes: int = setting(
+        100_000,
+        "Largest message accepted from a client; a larger one closes its connection.",
+        unit="bytes",
+        ge=1_024,
+        le=104_857_600,
+    )
+    emitter_maxsize: int = setting(
+        5_000, "Events that may wait in the emitter.", unit="events", ge=1, le=1_000_000
+    )
+    emitter_overflow: Literal["block", "drop_oldest", "raise"] = setting(
+        "block", "What a full emitter does: let the producer wait, drop the oldest, or raise."
+    )
+
+
+class Chat(BaseSettings):
+    """The chat."""
+
+    chat_text_max_chars: int = setting(2_000, "Longest message.", unit="characters", ge=1, le=20_000)
+    chat_name_max_chars: int = setting(24, "Longest display name.", unit="characters", ge=2, le=64)
+    chat_room_name_max_chars: int = setting(40, "Longest name of a room.", unit="characters", ge=2, le=64)
+    chat_rooms_max: int = setting(500, "Rooms that may exist.", unit="rooms", ge=1, le=10_000)
+    chat_joined_max: int = setting(50, "Rooms that one user may be in.", unit="rooms", ge=1, le=1_000)
+    chat_default_room: str = setting(
+        "general", "Room that everybody joins at the first sign-in.", min_length=1
+    )
+    chat_name_lease_seconds: int = setting(
+        30,
+        "How long a display name stays reserved for its owner after the last connection is gone.",
+        unit="seconds",
+        ge=0,
+        le=3_600,
+    )
+
+
+class Rates(BaseSettings):
+    """Rate limits, in the notation COUNT/second|minute|hour|day, several joined by semicolons."""
+
+    rate_default: Rate = setting("20/second;300/minute", "Events of a user without a rate of their own.")
+    rate_send: Rate = setting("5/second;120/minute", "Messages, edits and deletions of a user.")
+    rate_typing: Rate = setting("3/second", "Typing notices of a user.")
+    rate_create: Rate = setting("10/minute;100/day", "Rooms created by a user.")
+    rate_sign_in: Rate = setting("20/minute", "Sign-ins from one address.")
+    rate_api: Rate = setting("50/second", "REST requests from one address.")
+    rate_emit: Rate = setting("500/second", "Events handed to POST /api/v1/emit.")
+
+
+class Market(BaseSettings):
+    """The market feed."""
+
+    market_source: Literal["random-walk", "replay", "off"] = setting("random-walk", "Where ticks come from.")
+    market_symbols: Words = setting(
+        [], "Instruments of the random walk as SYMBOL=Name, comma-separated. Empty: a built-in list."
+    )
+    market_seed: int = setting(7, "Seed of the random walk; the same seed, the same prices.", ge=0)
+    market_ticks_per_second: float = setting(
+        2.0, "Mean rate of ticks of each symbol.", unit="ticks/second", ge=0.1, le=100
+    )
+    market_replay_file: Path | None = setting(
+        None, "CSV file to replay; unset: the sample that comes along. See docs/market.md."
+    )
+    market_replay_speed: float = setting(
+        1.0, "1 is the recorded pace, 10 is ten times as fast.", unit="times", ge=0.1, le=1_000
+    )
+
+
+SECTIONS: tuple[type[BaseSettings], ...] = (Process, Web, Database, Realtime, Chat, Rates, Market)
+
+
+class Settings(Market, Rates, Chat, Realtime, Database, Web, Process):
+    """The development profile, and the base of the others."""
+
+    model_config = SettingsConfigDict(
+        env_file=ROOT / ".env", env_ignore_empty=True, extra="forbid", frozen=True
+    )
+    testing: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _check_market(self) -> Self:
+        for entry in self.market_symbols:
+            symbol, separator, name = entry.partition("=")
+            if not (symbol and separator and name):
+                raise ValueError(f"MARKET_SYMBOLS={entry!r}: write SYMBOL=Name, for example ACME=Acme Corp")
+        return self
+
+
+class TestingSettings(Settings):
+    """The testing profile: nothing from `.env`, no feed unless asked for."""
+
+    model_config = SettingsConfigDict(env_file=None)
+    testing: ClassVar[bool] = True
+    __test__: ClassVar[bool] = False  # not a test case, whatever its name says
+
+    market_source: Literal["random-walk", "replay", "off"] = setting("off", "As in development.")
+
+
+class ProductionSettings(Settings):
+    """The production profile: strict defaults, and it refuses what is unsafe."""
+
+    log_format: Literal["console", "json"] = setting("json", "As in development.")
+    session_cookie_secure: bool = setting(True, "As in development.")
+    database_auto_upgrade: bool = setting(False, "As in development.")
+
+    @model_validator(mode="after")
+    def _check_safety(self) -> Self:
+        if self.secret_key == DEFAULT_SECRET_KEY or len(self.secret_key) < SECRET_MIN_CHARS:
+            raise ValueError(
+                "SECRET_KEY is missing, the default, or shorter than 32 characters: production needs its "
+                'own. Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+            )
+        if "*" in self.cors_origins:
+            raise ValueError(
+                "CORS_ORIGINS=* lets every site act as your users: name the sites, "
+                "for example https://example.org"
+            )
+        if not monkey.is_module_patched("socket"):
+            raise ValueError(
+                "the sockets are not monkey-patched, so one slow client would stop all others: start "
+                "through wsgi.py (gunicorn wsgi:app), which patches first"
+            )
+        return self
+
+
+PROFILES: dict[str, type[Settings]] = {
+    "development": Settings,
+    "testing": TestingSettings,
+    "production": ProductionSettings,
+}
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check all settings.
+
+    :param overrides: values by field name that win over the environment, for tests and scripts.
+    :raises SettingsError: naming every wrong variable, its value and what is allowed.
+    """
+    name = str(overrides.get("app_env") or _profile_name())
+    if name not in PROFILES:
+        raise SettingsError(f"APP_ENV={name!r}: allowed are {', '.join(PROFILES)}")
+    try:
+        return PROFILES[name](**overrides)
+    except ValidationError as error:
+        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
+        raise SettingsError(
+            f"The settings are wrong ({name}):\n{problems}\nEvery setting: docs/configuration.md"
+        ) from None
+
+
+def _profile_name() -> str:
+    """The profile that the environment or `.env` names."""
+
+    class Peek(BaseSettings):
+        model_config = SettingsConfigDict(env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore")
+        app_env: str = "development"
+
+    return Peek().app_env
+
+
+def _explain(problem: Any) -> str:
+    """One line for one problem: variable, value, what is allowed."""
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    variable = str(problem["loc"][0]).upper()
+    if problem["type"] == "extra_forbidden":
+        return f"{variable} in .env is not a setting: correct its name or remove the line"
+    value = "(hidden)" if variable in SECRET_NAMES else repr(problem["input"])
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    return f"{variable}={value}: {message}{_allowed(variable)}"
+
+
+def _allowed(variable: str) -> str:
+    """What the documentation of a variable allows, for an error's end."""
+    field = Settings.model_fields.get(variable.lower())
+    if field is None:
+        return ""
+    from config.reference import bounds
+
+    return f". Allowed: {bounds(field)}"

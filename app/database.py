@@ -80,11 +80,22 @@ class Database(SQLAlchemy):
         try:
             if thread is None:
                 return self._transaction(app, write, work, args)
-            result: T = thread.apply(self._transaction, (app, write, work, args))
-            return result
+            result, failure = thread.apply(self._outcome, (app, write, work, args))
+            if failure is not None:
+                raise failure
+            return result  # type: ignore[no-any-return]
         except (OperationalError, PoolTimeoutError) as error:
             logger.warning("database unavailable: %s", error.orig if hasattr(error, "orig") else error)
             raise EventError("unavailable", "The database is busy. Try again in a moment.") from error
+
+    def _outcome(
+        self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]
+    ) -> tuple[T | None, Exception | None]:
+        """The result or the exception: one that leaves a pool's thread is printed as a stack trace."""
+        try:
+            return self._transaction(app, write, work, args), None
+        except Exception as error:
+            return None, error
 
     def _transaction(self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
         # A context of its own, and so a session of its own: flask-sqlalchemy ties the one to the other.

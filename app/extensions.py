@@ -17,7 +17,9 @@ openapi = SpecTree(
     "flask",
     title="Chat and market API",
     version="1",
-    path="api/v1",
+    # The document is at /openapi/v1.json; the library leaves out of it whatever begins with this path.
+    path="openapi",
+    filename="v1.json",
     # Only what is declared is documented; the page that shows it is a template of ours (web/pages.py).
     mode="strict",
     page_templates={},

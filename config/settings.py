@@ -89,6 +89,7 @@ class Process(BaseSettings):
     app_env: Literal["development", "testing", "production"] = setting(
         "development", "Which profile of defaults and checks applies."
     )
+    app_name: str = setting("Realtime", "Shown on the pages.", min_length=1)
     secret_key: str = setting(
         DEFAULT_SECRET_KEY,
         "Signs the session cookie. In production: your own, at least 32 characters, the same on every "

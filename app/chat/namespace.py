@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import ClassVar
 
 from limits.strategies import RateLimiter
+from pydantic import BaseModel
 
 from app.auth import User, current_user
 from app.chat import names, schemas
 from app.chat.service import ChatService
 from app.errors import EventError
-from app.realtime import Client, EventNamespace, Presence, event
+from app.realtime import Client, EventNamespace, Nothing, Presence, event
 from app.realtime.presence import User as Person
 from config import Settings
-
-Answer = dict[str, object]
 
 
 def _room_key(room_id: int) -> str:
@@ -42,6 +42,17 @@ class ChatNamespace(EventNamespace):
     :param service: what the chat does.
     :param settings: its bounds.
     """
+
+    emits: ClassVar[dict[str, type[BaseModel]]] = {
+        "message": schemas.Message,
+        "message_edited": schemas.Message,
+        "message_deleted": schemas.Message,
+        "room_created": schemas.RoomCreated,
+        "membership": schemas.MembershipChanged,
+        "member_joined": schemas.MemberMoved,
+        "member_left": schemas.MemberMoved,
+        "typing": schemas.TypingNotice,
+    }
 
     def __init__(
         self, service: ChatService, settings: Settings, limiter: RateLimiter, rates: Mapping[str, str]
@@ -91,32 +102,32 @@ class ChatNamespace(EventNamespace):
 
     # Rooms.
 
-    @event(schemas.Nothing)
-    def on_hello(self, client: Client, payload: schemas.Nothing) -> Answer:
+    @event(answer=schemas.HelloAnswer)
+    def on_hello(self, client: Client, payload: Nothing) -> schemas.HelloAnswer:
         """Learn who you are, all rooms, and the limits. The first thing to ask after each connect."""
         answer = self.service.hello(_user(client))
-        return answer.model_copy(update={"rooms": self.counted(answer.rooms)}).model_dump()
+        return answer.model_copy(update={"rooms": self.counted(answer.rooms)})
 
-    @event(schemas.Nothing)
-    def on_rooms(self, client: Client, payload: schemas.Nothing) -> Answer:
+    @event(answer=schemas.RoomsAnswer)
+    def on_rooms(self, client: Client, payload: Nothing) -> schemas.RoomsAnswer:
         """List all rooms by name."""
         rooms = self.counted(self.service.rooms(_user(client)))
-        return schemas.RoomsAnswer(rooms=rooms).model_dump()
+        return schemas.RoomsAnswer(rooms=rooms)
 
-    @event(schemas.CreateRoom, rate="create")
-    def on_create_room(self, client: Client, payload: schemas.CreateRoom) -> Answer:
+    @event(schemas.CreateRoom, schemas.RoomAnswer, rate="create")
+    def on_create_room(self, client: Client, payload: schemas.CreateRoom) -> schemas.RoomAnswer:
         """Make a room and join it; everybody hears of it."""
-        return schemas.RoomAnswer(room=self.create_room(_user(client), payload.name)).model_dump()
+        return schemas.RoomAnswer(room=self.create_room(_user(client), payload.name))
 
-    @event(schemas.InRoom)
-    def on_join(self, client: Client, payload: schemas.InRoom) -> Answer:
+    @event(schemas.InRoom, schemas.JoinAnswer)
+    def on_join(self, client: Client, payload: schemas.InRoom) -> schemas.JoinAnswer:
         """Join a room, with all tabs and devices."""
         user = _user(client)
         room = self._joined(user, self.service.join(user, payload.room))
-        return schemas.JoinAnswer(room=room, members=self._members(room.id)).model_dump()
+        return schemas.JoinAnswer(room=room, members=self._members(room.id))
 
-    @event(schemas.InRoom)
-    def on_leave(self, client: Client, payload: schemas.InRoom) -> Answer:
+    @event(schemas.InRoom, schemas.RoomAnswer)
+    def on_leave(self, client: Client, payload: schemas.InRoom) -> schemas.RoomAnswer:
         """Leave a room, with all tabs and devices."""
         user = _user(client)
         room = self.service.leave(user, payload.room)
@@ -127,61 +138,54 @@ class ChatNamespace(EventNamespace):
         if was_here:
             self._tell_moved("member_left", user, room.id)
         room = self._tell_membership(user, room)
-        return schemas.RoomAnswer(room=room).model_dump()
+        return schemas.RoomAnswer(room=room)
 
-    @event(schemas.InRoom)
-    def on_members(self, client: Client, payload: schemas.InRoom) -> Answer:
+    @event(schemas.InRoom, schemas.MembersAnswer)
+    def on_members(self, client: Client, payload: schemas.InRoom) -> schemas.MembersAnswer:
         """List who is here: members of the room who are online, by name."""
         room = self.service.room(payload.room)
-        return schemas.MembersAnswer(members=self._members(room.id)).model_dump()
+        return schemas.MembersAnswer(members=self._members(room.id))
 
     # Messages.
 
-    @event(schemas.Send, rate="send")
-    def on_send(self, client: Client, payload: schemas.Send) -> Answer:
+    @event(schemas.Send, schemas.MessageAnswer, rate="send")
+    def on_send(self, client: Client, payload: schemas.Send) -> schemas.MessageAnswer:
         """Post a message. The same `client_id` again gives the same answer and no second message."""
         message = self.post(_user(client), payload.room, payload.client_id, payload.text)
-        return schemas.MessageAnswer(message=message).model_dump()
+        return schemas.MessageAnswer(message=message)
 
-    @event(schemas.History)
-    def on_history(self, client: Client, payload: schemas.History) -> Answer:
+    @event(schemas.History, schemas.HistoryAnswer)
+    def on_history(self, client: Client, payload: schemas.History) -> schemas.HistoryAnswer:
         """Read a page of messages, oldest first; without a cursor the newest."""
         messages, has_more = self.service.history(
             payload.room, payload.before_seq, payload.after_seq, payload.limit
         )
-        return schemas.HistoryAnswer(messages=messages, has_more=has_more).model_dump()
+        return schemas.HistoryAnswer(messages=messages, has_more=has_more)
 
-    @event(schemas.Edit, rate="send")
-    def on_edit(self, client: Client, payload: schemas.Edit) -> Answer:
+    @event(schemas.Edit, schemas.MessageAnswer, rate="send")
+    def on_edit(self, client: Client, payload: schemas.Edit) -> schemas.MessageAnswer:
         """Change the text of your own message."""
         message, changed = self.service.edit(_user(client), payload.message, payload.text)
         if changed:
             self._tell_message("message_edited", message)
-        return schemas.MessageAnswer(message=message).model_dump()
+        return schemas.MessageAnswer(message=message)
 
-    @event(schemas.Delete, rate="send")
-    def on_delete(self, client: Client, payload: schemas.Delete) -> Answer:
+    @event(schemas.Delete, schemas.MessageAnswer, rate="send")
+    def on_delete(self, client: Client, payload: schemas.Delete) -> schemas.MessageAnswer:
         """Delete your own message; its place stays, without the text."""
         message, changed = self.service.delete(_user(client), payload.message)
         if changed:
             self._tell_message("message_deleted", message)
-        return schemas.MessageAnswer(message=message).model_dump()
+        return schemas.MessageAnswer(message=message)
 
     @event(schemas.Typing, rate="typing")
-    def on_typing(self, client: Client, payload: schemas.Typing) -> Answer:
+    def on_typing(self, client: Client, payload: schemas.Typing) -> None:
         """Say that you are typing, or have stopped. Nothing is stored."""
         if not self.presence.is_in(client.sid, payload.room):
             raise EventError("not_a_member", "Join the room first.")
         user = _user(client)
         notice = schemas.TypingNotice(room=payload.room, member=_member(user), active=payload.active)
-        self.socketio.emit(
-            "typing",
-            notice.model_dump(),
-            namespace=self.namespace,
-            to=_room_key(payload.room),
-            skip_sid=self.presence.sids(user.id),
-        )
-        return {}
+        self.tell("typing", notice, to=_room_key(payload.room), skip_sid=self.presence.sids(user.id))
 
     # What the REST API does too.
 
@@ -189,7 +193,7 @@ class ChatNamespace(EventNamespace):
         """Make a room with the user in it, and tell everybody."""
         room = self.service.create_room(user, name)
         unseen = room.model_copy(update={"joined": False})
-        self.emit("room_created", schemas.RoomCreated(room=unseen).model_dump())
+        self.tell("room_created", schemas.RoomCreated(room=unseen))
         return self._joined(user, room)
 
     def post(self, user: User, room_id: int, client_id: str, text: str) -> schemas.Message:
@@ -206,7 +210,7 @@ class ChatNamespace(EventNamespace):
     # What others hear.
 
     def _tell_message(self, name: str, message: schemas.Message) -> None:
-        self.emit(name, message.model_dump(), room=_room_key(message.room))
+        self.tell(name, message, to=_room_key(message.room))
 
     def _enter(self, sid: str, user: User, room_id: int) -> None:
         self.enter_room(sid, _room_key(room_id))
@@ -221,13 +225,13 @@ class ChatNamespace(EventNamespace):
     def _tell_membership(self, user: User, room: schemas.Room) -> schemas.Room:
         room = self.counted([room])[0]
         changed = schemas.MembershipChanged(room=room, joined=room.joined)
-        self.emit("membership", changed.model_dump(), room=_user_key(user.id))
+        self.tell("membership", changed, to=_user_key(user.id))
         return room
 
     def _tell_moved(self, name: str, user: Person, room_id: int) -> None:
         online = self.presence.count(room_id)
         moved = schemas.MemberMoved(room=room_id, member=_member(user), online=online)
-        self.emit(name, moved.model_dump(), room=_room_key(room_id))
+        self.tell(name, moved, to=_room_key(room_id))
 
     def _members(self, room_id: int) -> list[schemas.Member]:
         return [_member(user) for user in self.presence.members(room_id)]

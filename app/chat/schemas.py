@@ -22,10 +22,6 @@ class Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Nothing(Payload):
-    """An event without fields."""
-
-
 class CreateRoom(Payload):
     """Make a room and join it."""
 

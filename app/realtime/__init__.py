@@ -2,7 +2,7 @@
 
 from app.realtime.emitter import Emitter
 from app.realtime.errors import EventError
-from app.realtime.namespace import Client, EventNamespace, event
+from app.realtime.namespace import Client, EventNamespace, Nothing, event
 from app.realtime.presence import Presence, User
 from app.realtime.socketio import SocketIO
 
@@ -11,6 +11,7 @@ __all__ = [
     "Emitter",
     "EventError",
     "EventNamespace",
+    "Nothing",
     "Presence",
     "SocketIO",
     "User",

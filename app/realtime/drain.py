@@ -16,24 +16,30 @@ PASS_SECONDS = 0.1
 
 
 def close_sockets(socketio: SocketIO, timeout_seconds: float) -> int:
-    """Close every Engine.IO socket without saying goodbye.
+    """Close every Engine.IO socket without saying goodbye, now and for as long as the process lives.
 
     A CLOSE packet would tell the client that it is unwanted, and it would never reconnect; a connection
     that merely ends is taken for a network fault, and it does.
 
-    :param timeout_seconds: how long to go on closing what still appears.
-    :returns: the number of sockets that are still open.
+    :param timeout_seconds: how long to wait until none is left.
+    :returns: the number of sockets that are still open then.
     """
     engine = socketio.server.eio
-    deadline = time.monotonic() + timeout_seconds
-    while engine.sockets and time.monotonic() < deadline:
-        for sid, socket in list(engine.sockets.items()):
-            try:
-                socket.close(wait=False, abort=True)
-            except Exception:
-                logger.exception("could not close a socket")
-            # A long-polling client has no connection of its own that would end and clean up.
-            if socket.closed and not socket.upgraded:
+
+    def sweep() -> None:
+        while True:
+            for sid, socket in list(engine.sockets.items()):
+                try:
+                    socket.close(wait=False, abort=True)
+                except Exception:
+                    logger.exception("could not close a socket")
                 engine.sockets.pop(sid, None)
+            gevent.sleep(PASS_SECONDS)
+
+    # gunicorn goes on accepting for up to a second, so a client may come back to the node that it just left.
+    gevent.spawn(sweep)
+    deadline = time.monotonic() + timeout_seconds
+    gevent.sleep(0)
+    while engine.sockets and time.monotonic() < deadline:
         gevent.sleep(PASS_SECONDS)
     return len(engine.sockets)

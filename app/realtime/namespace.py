@@ -1,13 +1,14 @@
 """The one dispatch hook that every client event passes: user, schema, rate, log, answer.
 
 A namespace lists its events as methods under `@event(Schema, rate=...)`. A handler gets a checked payload
-and returns the fields of its acknowledgement, or raises EventError. The hook sees to the rest: nothing that
+and returns the model of its acknowledgement, or raises EventError. The hook sees to the rest: nothing that
 a client sends ends in silence or in a stack trace.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace
 from limits import RateLimitItem, parse_many
 from limits.strategies import RateLimiter
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.realtime.errors import EventError
 from app.realtime.presence import User
@@ -43,21 +44,33 @@ class Client:
 
 @dataclass(frozen=True)
 class Event:
-    """What the hook knows of one event: its schema, and the name of its rate."""
+    """What the hook knows of one event: its schema, its answer's, and the name of its rate."""
 
     schema: type[BaseModel]
+    answer: type[BaseModel]
     rate: str
+    meaning: str
 
 
-def event(schema: type[BaseModel], rate: str = "default") -> Callable[..., Any]:
+class Nothing(BaseModel):
+    """No fields; for an event that needs none, or an answer that says only that it is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def event(
+    schema: type[BaseModel] = Nothing, answer: type[BaseModel] = Nothing, rate: str = "default"
+) -> Callable[..., Any]:
     """Declare a method `on_<name>(client, payload)` to be the handler of a client event.
 
     :param schema: pydantic model of the one object that the event carries.
+    :param answer: model of the fields of its acknowledgement, which the handler returns.
     :param rate: name of the rate that applies, a key of the namespace's `rates`.
     """
 
     def declare(handler: Callable[..., Any]) -> Callable[..., Any]:
-        handler.__event__ = Event(schema, rate)  # type: ignore[attr-defined]
+        meaning = inspect.getdoc(handler) or ""
+        handler.__event__ = Event(schema, answer, rate, meaning)  # type: ignore[attr-defined]
         return handler
 
     return declare
@@ -74,6 +87,8 @@ class EventNamespace(Namespace):  # type: ignore[misc]
 
     requires_user: ClassVar[bool] = True
     events: ClassVar[dict[str, Event]] = {}
+    # What the namespace sends by itself: the model of each event's payload.
+    emits: ClassVar[dict[str, type[BaseModel]]] = {}
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
@@ -137,6 +152,17 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             self.disconnected(client, reason)
             log.debug("disconnected", namespace=self.namespace, sid=client.sid, reason=reason)
 
+    def tell(self, name: str, payload: BaseModel, to: str | None = None, skip_sid: Any = None) -> None:
+        """Emit one of the events in `emits`.
+
+        :param to: a room or sid; None is everybody in the namespace.
+        :param skip_sid: a sid, or several, to leave out.
+        :raises TypeError: when the payload is not what `emits` says.
+        """
+        if type(payload) is not self.emits.get(name):
+            raise TypeError(f"{self.namespace} declares {name} as {self.emits.get(name)}, not {payload!r}")
+        self.socketio.emit(name, payload.model_dump(), namespace=self.namespace, to=to, skip_sid=skip_sid)
+
     # The hook.
 
     def _answer(self, name: str, sid: str, *args: object) -> dict[str, object] | None:
@@ -178,7 +204,8 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             known = ", ".join(self.events)
             raise EventError("unknown_event", f"{self.namespace} has no such event. It has: {known}.")
         handler = getattr(self, f"on_{name}")
-        return handler(client, _parse(spec.schema, args)) or {}
+        answer = handler(client, _parse(spec.schema, args))
+        return answer.model_dump() if isinstance(answer, BaseModel) else answer or {}
 
     def _spend(self, rate: str, client: Client) -> None:
         """Count one event against its rate."""

@@ -58,15 +58,15 @@ class Presence:
         return len(self._sids_of[user.id]) == 1
 
     def enter(self, sid: str, room: int) -> bool:
-        """Put a connection into a room; True when the user was not there by another one.
+        """Put a connection into a room; True when the user was not there by any.
 
         :raises KeyError: when the connection is unknown.
         """
         user = self._users[sid]
         self._rooms_of[sid].add(room)
-        sids = self._in_room[room].setdefault(user.id, set())
-        sids.add(sid)
-        return len(sids) == 1
+        came = user.id not in self._in_room[room]
+        self._in_room[room].setdefault(user.id, set()).add(sid)
+        return came
 
     def leave(self, sid: str, room: int) -> bool:
         """Take a connection out of a room; True when the user is not there by another one."""

@@ -10,7 +10,6 @@ from flask import Blueprint, current_app
 from flask.typing import ResponseReturnValue
 
 from app import schema
-from app.errors import EventError
 from app.extensions import db, socketio
 from app.lifecycle import Lifecycle
 from app.realtime import Emitter
@@ -50,11 +49,12 @@ def _check(ask: Callable[[], dict[str, object]]) -> dict[str, object]:
     try:
         with gevent.Timeout(CHECK_TIMEOUT_SECONDS, NotReady(f"no answer in {CHECK_TIMEOUT_SECONDS} s")):
             outcome: dict[str, object] = {"ok": True, "reason": None, **ask()}
-    except (NotReady, EventError) as error:
+    except NotReady as error:
         outcome = {"ok": False, "reason": str(error)}
     except Exception as error:
-        # Whatever is wrong with a part, this page must be able to say it.
-        outcome = {"ok": False, "reason": f"{type(error).__name__}: {error}"}
+        # Whatever is wrong with a part, this page must be able to say it: in one line, and what lies below.
+        cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
+        outcome = {"ok": False, "reason": f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"}
     return {**outcome, "elapsed_ms": round((time.perf_counter() - started) * 1000, 2)}
 
 

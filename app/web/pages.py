@@ -13,7 +13,7 @@ from app import auth
 from app.chat.names import person_name
 from app.chat.namespace import ChatNamespace
 from app.errors import EventError
-from app.extensions import limiter
+from app.extensions import limiter, openapi
 from config import Settings
 
 REASONS = {
@@ -38,7 +38,7 @@ def init_app(app: Flask, settings: Settings) -> None:
             return url_for("static", filename=path)
         return url_for("static", filename=path, v=version(path))
 
-    app.jinja_env.globals["asset"] = asset
+    app.jinja_env.globals.update(asset=asset, app_name=settings.app_name)
     app.register_blueprint(pages)
 
 
@@ -92,7 +92,7 @@ def sign_out() -> ResponseReturnValue:
 @pages.get("/api/docs")
 def api_docs() -> ResponseReturnValue:
     """Show the REST API's documentation."""
-    return render_template("api_docs.html")
+    return render_template("api_docs.html", spec_url=openapi.config.spec_url)
 
 
 @pages.get("/favicon.ico")

@@ -130,6 +130,26 @@ def held(fake: FakeSocketIO, make: Callable[..., Emitter]) -> Callable[..., Emit
 
 
 @pytest.fixture
+def get() -> Iterator[Callable[[], None]]:
+    """Request a page from an HTTP server in this hub."""
+
+    def answer(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    server = WSGIServer(("127.0.0.1", 0), answer, log=None)
+    server.start()
+
+    def get() -> None:
+        with gevent.socket.create_connection(("127.0.0.1", server.server_port)) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert connection.makefile("rb").read().endswith(b"ok")
+
+    yield get
+    server.stop()
+
+
+@pytest.fixture
 def greedy_threads() -> Iterator[None]:
     """Switch between OS threads as often as Python can, to find what is not atomic."""
     before = sys.getswitchinterval()
@@ -198,25 +218,16 @@ def test_an_event_is_emitted_long_before_a_poll_would_find_it(make, fake) -> Non
     assert sorted(delays)[len(delays) // 2] < 0.003
 
 
-def test_a_burst_arrives_whole_and_in_order_while_http_answers(make, fake) -> None:
+def test_a_burst_arrives_whole_and_in_order_while_http_answers(make, fake, get) -> None:
     threads, each = 4, 25_000
     total = threads * each
     emitter = make(maxsize=5000)
     answered_at: list[int] = []  # how many events had been emitted
 
-    def answer(environ: Any, start_response: Any) -> list[bytes]:
-        start_response("200 OK", [("Content-Length", "2")])
-        return [b"ok"]
-
-    server = WSGIServer(("127.0.0.1", 0), answer, log=None)
-    server.start()
-
     def browse() -> None:
         while len(fake.calls) < total:
-            with gevent.socket.create_connection(("127.0.0.1", server.server_port)) as connection:
-                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                if connection.makefile("rb").read().endswith(b"ok"):
-                    answered_at.append(len(fake.calls))
+            get()
+            answered_at.append(len(fake.calls))
 
     def produce(name: int) -> None:
         for i in range(each):
@@ -228,7 +239,6 @@ def test_a_burst_arrives_whole_and_in_order_while_http_answers(make, fake) -> No
         producer.join()
     wait_until(lambda: len(fake.calls) == total)
     browser.get(timeout=PATIENCE_SECONDS)
-    server.stop()
 
     for name in range(threads):
         assert [i for producer, i in fake.data if producer == name] == list(range(each))
@@ -237,6 +247,51 @@ def test_a_burst_arrives_whole_and_in_order_while_http_answers(make, fake) -> No
     stats = emitter.stats()
     assert (stats.emitted, stats.dropped, stats.failed, stats.depth) == (total, 0, 0, 0)
     assert stats.high_water == emitter.maxsize
+
+
+def test_a_backlog_is_drained_in_turns(make, fake, get) -> None:
+    """Without rests, or with rests of sleep(0), HTTP is hardly answered while it lasts."""
+
+    def encode_and_send() -> None:
+        end = time.perf_counter() + 20e-6
+        while time.perf_counter() < end:
+            pass
+
+    count = 30_000  # 0.6 s
+    fake.on_emit = encode_and_send
+    emitter = make(start=False, maxsize=count)
+    for i in range(count):
+        emitter.emit("tick", i)
+    emitter.start()
+    answers = 0
+    while len(fake.calls) < count:
+        get()
+        answers += 1
+    assert answers > 100  # about 1,000, 20 with turns of 100 ms
+
+
+@pytest.mark.usefixtures("greedy_threads")
+@pytest.mark.parametrize("overflow", ["block", "drop_oldest", "raise"])
+def test_many_threads_never_break_the_bound_or_the_count(make, fake, overflow) -> None:
+    emitter = make(maxsize=2, overflow=overflow)
+    threads, each = 4, 3000
+
+    def produce() -> int:
+        refused = 0
+        for i in range(each):
+            try:
+                emitter.emit("tick", i)
+            except EmitterFull:
+                refused += 1
+        return refused
+
+    producers = [NativeThread(produce) for _ in range(threads)]
+    refused = sum(int(str(producer.join())) for producer in producers)
+    assert emitter.stop() == 0
+    stats = emitter.stats()
+    assert stats.high_water == emitter.maxsize
+    assert len(fake.calls) == stats.emitted
+    assert stats.emitted + stats.dropped + refused == threads * each
 
 
 def test_a_raising_emit_does_not_end_the_drain(make, fake, caplog) -> None:
@@ -569,7 +624,9 @@ def test_before_start_events_are_queued_up_to_maxsize(make, fake) -> None:
         emitter.emit("tick", 2)
     assert not emitter.stats().running
     emitter.start()
+    drain = emitter._drain
     emitter.start()
+    assert emitter._drain is drain
     wait_until(lambda: fake.data == [0, 1])
     assert emitter.stats().running
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from app.market.sources import Instrument, Quote
 
 ACME, NOVA = Instrument("ACME", "Acme Corp"), Instrument("NOVA", "Nova")
 start_new_thread: Any = monkey.get_original("_thread", "start_new_thread")
+native_sleep: Any = monkey.get_original("time", "sleep")
 
 prices = st.floats(min_value=1e-8, max_value=1e12)
 
@@ -135,3 +137,30 @@ def test_threads_number_without_gaps_and_readers_see_whole_states(board: Board) 
     assert sorted(seq for mine in seqs for seq in mine) == list(range(1, writers * count + 1))
     assert all(mine == sorted(mine) for mine in seqs)
     assert torn == []
+
+
+def test_a_reader_waits_for_a_write_to_be_whole(board: Board) -> None:
+    class SlowHistory(deque[float]):
+        """Gives other threads a turn in the middle of a write, which is rare otherwise."""
+
+        def append(self, price: float) -> None:
+            writing.append(price)
+            native_sleep(0.02)
+            super().append(price)
+
+    writing: list[float] = []
+    seen: list[Snapshot] = []
+    board._entries["ACME"].history = SlowHistory(maxlen=HISTORY_PRICES)
+
+    def write() -> None:
+        for price in range(1, 6):
+            board.record(Quote("ACME", price + 0.0), 1)
+
+    def read() -> None:
+        while len(writing) < 5:
+            seen.append(board.snapshot("ACME"))
+
+    assert run_in_threads(write, read) == []
+    assert len({snapshot.history for snapshot in seen}) > 1
+    for snapshot in seen:
+        assert snapshot.history[-1:] == ((snapshot.last.price,) if snapshot.last else ())

@@ -146,7 +146,7 @@ def test_replay_keeps_order_and_pace(
     quotes = list(Replay(csv_path, speed=speed, loop=False).lanes()[0])
     assert [(q.symbol, q.price) for _, q in quotes] == [(s, float(p)) for _, s, p in rows]
     for (due, _), time in zip(quotes, times, strict=True):
-        assert due == pytest.approx((time - times[0]) / 1000 / speed, abs=1e-9)
+        assert due == pytest.approx((time - times[0]) / 1000 / speed, rel=1e-9, abs=1e-9)
 
 
 @given(offsets, st.sampled_from([0.1, 1.0, 1000.0]))

@@ -1,11 +1,21 @@
-/* Starts Swagger UI on the address that the page names. */
-window.addEventListener('DOMContentLoaded', function () {
-  const container = document.getElementById('api-docs');
-  window.SwaggerUIBundle({
-    domNode: container,
-    url: container.dataset.specUrl,
-    deepLinking: true,
-    docExpansion: 'list',
-    validatorUrl: null, // no requests to other sites
+/* Starts Swagger UI on the address that the page names, and hands it the theme. */
+(function () {
+  'use strict';
+
+  const root = document.documentElement;
+  const followTheme = function () {
+    root.classList.toggle('dark-mode', root.dataset.theme === 'dark'); // Swagger UI's name for it
+  };
+  followTheme();
+  new MutationObserver(followTheme).observe(root, { attributeFilter: ['data-theme'] });
+
+  document.addEventListener('DOMContentLoaded', function () {
+    const container = document.getElementById('api-docs');
+    window.SwaggerUIBundle({
+      domNode: container,
+      url: container.dataset.specUrl,
+      deepLinking: true,
+      validatorUrl: null, // no requests to other sites
+    });
   });
-});
+})();

@@ -3,7 +3,6 @@
  * box edits the last message of one's own, Escape stops editing.
  */
 import { Emitter } from './emitter.js';
-import { waitName } from './time.js';
 
 const COUNT_FROM = 0.9; // the counter shows when this share of the allowed length is used
 const HAS_KEYBOARD = window.matchMedia('(hover: hover) and (pointer: fine)');
@@ -129,8 +128,7 @@ export class Composer extends Emitter {
       await this.#chat.edit(message, text);
       if (this.editing === message) this.cancelEdit();
     } catch (error) {
-      const wait = error.retryAfterMs ? ` Wait ${waitName(error.retryAfterMs)}.` : '';
-      this.#say(`The change is not saved. ${error.message}${wait}`);
+      this.#say(`The change is not saved. ${error.message}`);
     } finally {
       this.#saving = false;
     }

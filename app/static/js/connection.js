@@ -10,7 +10,7 @@ import { Emitter } from './emitter.js';
 const REQUEST_TIMEOUT_MS = 8_000; // longer than a server under load needs, shorter than a person's patience
 const ATTEMPT_TIMEOUT_MS = 10_000; // an attempt that hangs longer is given up
 const BACKOFF_FIRST_MS = 700;
-const BACKOFF_MAX_MS = 10_000; // a server that is back is noticed within this time
+const BACKOFF_MAX_MS = 5_000; // a server that is back is noticed within this time; jitter spreads the rush
 const SLEEP_MS = 30_000; // a page hidden longer than this may hold a dead socket without knowing
 
 /** A request that was refused or got no answer. `code` is the server's, or `offline` or `timeout`. */

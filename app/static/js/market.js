@@ -103,7 +103,7 @@ function drawLine(line) {
   line.changed = false;
   line.direction = 0;
   const change = row.querySelector('.market-change');
-  const price = row.querySelector('.market-price');
+  const price = row.querySelector('.market-price span');
   price.textContent = last ? priceName(last.price) : '–';
   change.textContent = last ? changeName(last.change_percent) : '';
   row.classList.toggle('is-up', last?.change_percent > 0);

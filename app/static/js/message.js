@@ -1,7 +1,7 @@
 /** One row of the timeline that is a message. The markup is <template id="message-template"> in chat.html. */
 import { drawAvatar } from './avatar.js';
 import { linked } from './links.js';
-import { clockTime, fullTime, waitName } from './time.js';
+import { clockTime, fullTime, shortClockTime, waitName } from './time.js';
 
 const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
 
@@ -38,7 +38,7 @@ export function drawMessageRow(row, item, before, editing) {
     time.dateTime = new Date(item.sentAtMs).toISOString();
     time.textContent = clockTime(item.sentAtMs);
     time.title = fullTime(item.sentAtMs);
-    part('clock').textContent = clockTime(item.sentAtMs);
+    part('clock').textContent = shortClockTime(item.sentAtMs);
     part('clock').title = fullTime(item.sentAtMs);
   }
   if (!before || before.text !== item.text || before.edited !== item.edited || before.deleted !== item.deleted) {
@@ -83,5 +83,5 @@ function drawFailure(row, item) {
   }
   const waitMs = item.retryAtMs ? item.retryAtMs - Date.now() : 0;
   const reason = `Not sent. ${item.reason}`;
-  failure.querySelector('.message-reason').textContent = waitMs > 0 ? `${reason} Wait ${waitName(waitMs)}.` : reason;
+  failure.querySelector('.message-reason').textContent = waitMs > 0 ? `${reason} Try again in ${waitName(waitMs)}.` : reason;
 }

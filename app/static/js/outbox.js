@@ -113,7 +113,7 @@ export class Outbox extends Emitter {
       }
       this.#set(entry, {
         state: 'failed',
-        reason: error.message,
+        reason: error.code === 'rate_limited' ? 'That was too fast.' : error.message, // the row counts the wait down
         resumes: error.temporary ?? false,
         retryAtMs: error.retryAfterMs ? Date.now() + error.retryAfterMs : null,
       });

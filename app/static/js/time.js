@@ -6,8 +6,12 @@ const otherYear = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'l
 
 const DAY_MS = 86_400_000;
 
-/** 14:05 */
+/** 14:05, or 2:05 PM */
 export const clockTime = (ms) => clock.format(ms);
+
+/** 14:05, or 2:05: for narrow places */
+export const shortClockTime = (ms) => clock.formatToParts(ms)
+  .filter((part) => part.type !== 'dayPeriod').map((part) => part.value).join('').trim();
 
 /** Tuesday, 3 March 2026 at 14:05:09 */
 export const fullTime = (ms) => fullDate.format(ms);

@@ -98,6 +98,7 @@ export class Timeline {
       for (const other of this.#list.querySelectorAll('.is-active')) if (other !== row) other.classList.remove('is-active');
       row.classList.toggle('is-active');
     } else if (action === 'edit') {
+      row.classList.remove('is-active');
       this.#composer.edit(item);
     } else if (action === 'retry') {
       retry(item.clientId);

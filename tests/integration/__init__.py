@@ -1,0 +1,1 @@
+"""Integration tests: real gunicorn nodes, real databases, real Socket.IO clients."""

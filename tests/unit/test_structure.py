@@ -1,0 +1,47 @@
+"""Rules of the structure that a review would forget: who may import whom, and how long files get."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+MODULES = sorted(ROOT.glob("app/**/*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """The modules that a file imports, by full name."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def under(names: set[str], *packages: str) -> set[str]:
+    return {n for n in names if any(n == p or n.startswith(p + ".") for p in packages)}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_dependencies_point_one_way(path: Path) -> None:
+    names = imported(path)
+    place = path.relative_to(ROOT).parts
+    if place[1] == "realtime":
+        assert under(names, "app") == under(names, "app.realtime"), "the engine knows nothing above it"
+        assert not under(names, "config")
+    else:
+        assert not under(names, "redis", "kombu", "amqp"), "only the engine talks to brokers"
+    if place[1] in ("chat", "market"):
+        other = {"chat": "app.market", "market": "app.chat"}[place[1]]
+        assert not under(names, "app.web", other)
+    if path.name in ("service.py", "names.py", "board.py", "sources.py", "presence.py"):
+        assert not under(names, "flask", "flask_socketio", "flask_sqlalchemy", "app.extensions")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_modules_say_what_they_are_for_and_stay_short(path: Path) -> None:
+    text = path.read_text()
+    assert ast.get_docstring(ast.parse(text)), "the first line says what it is for"
+    assert len(text.splitlines()) <= 400

@@ -1,0 +1,203 @@
+"""Pages, REST API, health and what every response carries, through Flask's test client."""
+
+import re
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from app.extensions import socketio
+from tests.unit.conftest import MakeApp, Person
+
+TOKEN = "t" * 40
+
+
+def test_without_a_session_one_is_asked_to_sign_in(client: FlaskClient) -> None:
+    response = client.get("/")
+    assert (response.status_code, response.location) == (302, "/sign-in")
+
+
+def test_signing_in_opens_the_chat(client: FlaskClient) -> None:
+    response = client.post("/sign-in", data={"name": "Ada"})
+    assert (response.status_code, response.location) == (303, "/")
+    cookie = response.headers["Set-Cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=Lax" in cookie
+    assert "Ada" in client.get("/").text
+
+
+def test_production_cookies_are_for_https_only(make_app: MakeApp) -> None:
+    app = make_app(app_env="production", secret_key="s" * 48)
+    response = app.test_client().post("/sign-in", data={"name": "Ada"})
+    assert "Secure" in response.headers["Set-Cookie"]
+
+
+@pytest.mark.parametrize(("name", "says"), [("", "at least 2"), ("x" * 25, "At most 24"), ("<b>", "letters")])
+def test_a_bad_name_is_explained_and_kept(client: FlaskClient, name: str, says: str) -> None:
+    response = client.post("/sign-in", data={"name": name})
+    assert response.status_code == 422
+    assert says in response.text
+    assert "<b>" not in response.text
+
+
+def test_a_forged_session_is_no_session(client: FlaskClient) -> None:
+    client.set_cookie("session", "eyJ1c2VyIjp7ImlkIjoiYSIsIm5hbWUiOiJBZGEifX0.forged.signature")
+    assert client.get("/").status_code == 302
+
+
+def test_sign_ins_are_limited_by_address(make_app: MakeApp) -> None:
+    client = make_app(rate_sign_in="2/minute").test_client()
+    for name in ("Ada", "Bob"):
+        client.post("/sign-in", data={"name": name})
+    response = client.post("/sign-in", data={"name": "Eve"}, headers={"Accept": "text/html"})
+    assert response.status_code == 429
+    assert int(response.headers["Retry-After"]) > 0
+
+
+@pytest.mark.parametrize(
+    "path", ["/sign-in", "/healthz", "/api/v1/rooms", "/nowhere", "/static/css/base.css"]
+)
+def test_every_response_has_the_safety_headers(client: FlaskClient, path: str) -> None:
+    with client.get(path) as response:
+        headers = response.headers
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff"
+    assert headers["X-Request-ID"]
+
+
+def test_templates_have_no_inline_script_or_style() -> None:
+    for template in Path("app/templates").glob("*.html"):
+        text = template.read_text()
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text), template
+        assert not re.search(r"<style|\sstyle=|\son\w+=", text), template
+        assert "//" not in re.sub(r"https?://www\.w3\.org", "", text).replace("{#", ""), (
+            f"a CDN in {template}?"
+        )
+
+
+def test_a_request_id_is_taken_over_when_it_is_harmless(client: FlaskClient) -> None:
+    assert client.get("/healthz", headers={"X-Request-ID": "abc-1"}).headers["X-Request-ID"] == "abc-1"
+    forged = client.get("/healthz", headers={"X-Request-ID": "a b=c"}).headers["X-Request-ID"]
+    assert re.fullmatch("[0-9a-f]{32}", forged)
+
+
+def test_errors_are_pages_for_people_and_problems_for_programs(client: FlaskClient) -> None:
+    page = client.get("/nowhere", headers={"Accept": "text/html"})
+    assert (page.status_code, page.mimetype) == (404, "text/html")
+    problem = client.get("/api/v1/nowhere")
+    assert (problem.status_code, problem.mimetype) == (404, "application/problem+json")
+    assert problem.json is not None
+    assert problem.json["status"] == 404
+
+
+def test_the_api_needs_a_session_or_the_token(make_app: MakeApp) -> None:
+    client = make_app(api_token=TOKEN).test_client()
+    response = client.get("/api/v1/rooms")
+    assert response.status_code == 401
+    assert response.json is not None
+    assert response.json["code"] == "unauthorized"
+    for scheme in ("Bearer", "bearer"):
+        assert client.get("/api/v1/rooms", headers={"Authorization": f"{scheme} {TOKEN}"}).status_code == 200
+    for wrong in (f"Basic {TOKEN}", "Bearer ", "Bearer x", "Bearer é"):
+        assert client.get("/api/v1/rooms", headers={"Authorization": wrong}).status_code == 401
+
+
+def test_rooms_and_messages_over_rest_reach_the_sockets(app: Flask) -> None:
+    ada, bob = Person(app, "Ada"), Person(app, "Bob")
+    room = ada.http.post("/api/v1/rooms", json={"name": "rest"})
+    assert room.status_code == 201
+    assert room.json is not None
+    path = f"/api/v1/rooms/{room.json['room']['id']}"
+    assert bob.http.post(f"{path}/messages", json={"client_id": "m", "text": "x"}).status_code == 403
+    bob.ask("join", {"room": room.json["room"]["id"]})
+    sent = ada.http.post(f"{path}/messages", json={"client_id": "m", "text": "over REST"})
+    assert sent.status_code == 201
+    assert sent.json is not None
+    assert bob.heard("message") == [sent.json["message"]]
+    page = ada.http.get(f"{path}/messages?limit=1")
+    assert page.json == {"messages": [sent.json["message"]], "has_more": False}
+    shown = ada.http.get(path).json
+    assert shown is not None
+    assert shown["room"]["online"] == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "status"),
+    [
+        ('{"name":', "application/json", 400),
+        ("name=x", "application/x-www-form-urlencoded", 415),
+        ("[]", "application/json", 422),
+        ("{}", "application/json", 422),
+        ('{"name":"x1","y":1}', "application/json", 422),
+        ('{"name":"%s"}' % ("x" * 2_000_000), "application/json", 413),
+    ],
+)
+def test_bad_bodies_are_problems(app: Flask, body: str, kind: str, status: int) -> None:
+    ada = Person(app, "Ada")
+    response = ada.http.post("/api/v1/rooms", data=body, content_type=kind)
+    assert (response.status_code, response.mimetype) == (status, "application/problem+json")
+
+
+def test_emit_hands_an_event_to_the_emitter(make_app: MakeApp) -> None:
+    app = make_app(api_token=TOKEN, emitter_maxsize=2, emitter_overflow="raise")
+    client = app.test_client()
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+
+    def emit(**body: object) -> int:
+        return client.post("/api/v1/emit", json={"event": "news", **body}, headers=headers).status_code
+
+    assert client.post("/api/v1/emit", json={"event": "news"}).status_code == 401
+    assert emit(namespace="/nowhere") == 422
+    assert emit(event="disconnect") == 422
+    assert emit(event="") == 422
+    assert emit(data={"a": 1}, to="room:1") == 202
+    assert emit() == 202
+    full = client.post("/api/v1/emit", json={"event": "news"}, headers=headers)
+    assert full.status_code == 503
+    assert full.headers["Retry-After"] == "1"
+
+    ada = Person(app, "Ada")
+    ada.heard()
+    app.extensions["lifecycle"].start()
+    app.extensions["emitter"].stop()
+    assert ada.heard("news") == [{"a": 1}, None]
+
+
+def test_every_api_route_is_documented(app: Flask, client: FlaskClient) -> None:
+    document = client.get("/openapi/v1.json").json
+    assert document is not None
+    rules = {
+        re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule): rule.methods or set()
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("api.")
+    }
+    assert set(document["paths"]) == set(rules)
+    for path, methods in rules.items():
+        assert {method.upper() for method in document["paths"][path]} >= methods - {"HEAD", "OPTIONS"}
+
+
+def test_health_and_readiness(app: Flask, client: FlaskClient) -> None:
+    assert client.get("/healthz").json == {"status": "ok"}
+    cold = client.get("/readyz")
+    assert cold.status_code == 503
+    assert cold.json is not None
+    assert cold.json["checks"]["emitter"]["reason"] == "the emitter is not running"
+    app.extensions["lifecycle"].start()
+    warm = client.get("/readyz")
+    assert warm.status_code == 200, warm.json
+    app.extensions["lifecycle"].stop()
+    assert "stopping" in client.get("/readyz").text
+
+
+def test_a_broker_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, app: Flask) -> None:
+    monkeypatch.setattr(socketio, "queue_urls", ["redis://127.0.0.1:1/0"])
+    response = app.test_client().get("/readyz")
+    assert "no broker answers: redis" in response.text
+
+
+def test_a_schema_that_is_behind_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.schema.wanted", lambda: "9999")
+    assert "alembic upgrade head" in app.test_client().get("/readyz").text

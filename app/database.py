@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,6 +34,13 @@ T = TypeVar("T")
 
 class Base(DeclarativeBase):
     """Base of the models."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception on its way from the database's thread to the greenlet that waits."""
+
+    error: Exception
 
 
 class Database(SQLAlchemy):
@@ -80,22 +88,23 @@ class Database(SQLAlchemy):
         try:
             if thread is None:
                 return self._transaction(app, write, work, args)
-            result, failure = thread.apply(self._outcome, (app, write, work, args))
-            if failure is not None:
-                raise failure
-            return result  # type: ignore[no-any-return]
+            outcome = thread.apply(self._outcome, (app, write, work, args))
+            if isinstance(outcome, Failure):
+                raise outcome.error
+            result: T = outcome
+            return result
         except (OperationalError, PoolTimeoutError) as error:
             logger.warning("database unavailable: %s", error.orig if hasattr(error, "orig") else error)
             raise EventError("unavailable", "The database is busy. Try again in a moment.") from error
 
     def _outcome(
         self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]
-    ) -> tuple[T | None, Exception | None]:
-        """The result or the exception: one that leaves a pool's thread is printed as a stack trace."""
+    ) -> T | Failure:
+        """Hand an exception over as a value: the pool prints a stack trace of one that leaves its thread."""
         try:
-            return self._transaction(app, write, work, args), None
+            return self._transaction(app, write, work, args)
         except Exception as error:
-            return None, error
+            return Failure(error)
 
     def _transaction(self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
         # A context of its own, and so a session of its own: flask-sqlalchemy ties the one to the other.

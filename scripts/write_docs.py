@@ -28,10 +28,10 @@ EVENTS_INTRODUCTION = """\
 <!-- Written by `make docs` from the schemas and the namespaces: change it there. -->
 
 An event carries one object, or nothing where every field may be left out. It is answered by an
-acknowledgement: `{"ok": true, ...}` with the fields below, or `{"ok": false, "error": {...}}` with a `code`
-of the table, a `message` for people, and sometimes `field`, `limit`, `retry_after_ms` or `incident`. Who asked
-for no acknowledgement gets what went wrong as the event `error`, with the name of the `event` beside the code.
-An event is never met by silence.
+acknowledgement: `{"ok": true, ...}` with the fields below, or `{"ok": false, "error": {...}}` with a
+`code` of the table, a `message` for people, and sometimes `field`, `limit`, `retry_after_ms` or
+`incident`. Who asked for no acknowledgement gets what went wrong as the event `error`, with the name of
+the `event` beside the code. An event is never met by silence.
 
 Times are whole numbers of milliseconds since 1970 and end in `_ms`. Unknown fields are refused, so that a
 typing error is seen. One client's events are handled in the order in which they were sent.

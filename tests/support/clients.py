@@ -93,7 +93,9 @@ class Client:
             reconnection_delay=0.1,
             reconnection_delay_max=0.5,
             request_timeout=WAIT_SECONDS,
+            websocket_extra_options={"class_": self._new_websocket},
         )
+        self._websocket: websocket.WebSocket | None = None
         self._socket.on("*", self._received, namespace=namespace)
         self._socket.on("connect", self._connected, namespace=namespace)
         self._socket.on("disconnect", self._disconnected, namespace=namespace)
@@ -141,10 +143,15 @@ class Client:
         self._socket.shutdown()
         self._drop_websocket()
 
+    def _new_websocket(self, **options: Any) -> websocket.WebSocket:
+        self._drop_websocket()
+        self._websocket = websocket.WebSocket(**options)
+        return self._websocket
+
     def _drop_websocket(self) -> None:
-        # The library leaves the socket of a connection that broke to the garbage collector.
-        if self._socket.eio.ws is not None:
-            self._socket.eio.ws.shutdown()
+        # The library leaves the socket of a connection that broke, or did not come about, to the garbage collector.
+        if self._websocket is not None:
+            self._websocket.shutdown()
 
     def __enter__(self) -> Self:
         return self.connect()
@@ -197,7 +204,6 @@ class Client:
 
     def _disconnected(self, reason: str = "") -> None:
         self.disconnects.append(reason)
-        self._drop_websocket()
 
     def _connect_error(self, data: object) -> None:
         self._refusal = data
@@ -218,13 +224,17 @@ class RawClient:
             origin=origin,
             suppress_origin=origin is None,
         )
-        self.open: Json = json.loads(self.receive()[1:])
+        try:
+            self.open: Json = json.loads(self.receive()[1:])
+        except BaseException:
+            self._socket.shutdown()
+            raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.close(timeout=0)
+        self._socket.shutdown()
 
     def send(self, text: str) -> None:
         """Send one text frame."""

@@ -131,3 +131,19 @@ def test_transactions_run_in_a_thread_of_their_own(app: Flask) -> None:
     assert len(idents) == 1
     assert identify() not in idents
     assert threading.current_thread() is threading.main_thread()
+
+
+def test_a_writer_has_the_lock_from_its_first_statement(app: Flask, tmp_path: Path) -> None:
+    """Two nodes that both read first and then write would otherwise fail each other at once."""
+
+    def read_then_write(session: Session) -> None:
+        session.execute(text("SELECT 1")).all()
+        other = sqlite3.connect(tmp_path / "test.db", isolation_level=None, timeout=0)
+        try:
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                other.execute("BEGIN IMMEDIATE")
+        finally:
+            other.close()
+
+    with app.app_context():
+        db.write(read_then_write)

@@ -52,7 +52,7 @@ def test_any_text_is_a_name_or_a_clear_refusal(typed: str) -> None:
         try:
             shown, key = check(typed, 24)
         except EventError as error:
-            assert error.code in ("bad_payload", "too_long")
+            assert error.code in ("bad_payload", "too_long")  # noqa: PT017 - either outcome is right
         else:
             assert 2 <= len(shown) <= 24
             assert shown.isprintable()

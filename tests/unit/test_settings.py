@@ -114,7 +114,7 @@ def test_env_file_is_read_and_its_typing_errors_told(tmp_path: Path, monkeypatch
     monkeypatch.setenv("PORT", "5002")
     assert load_settings().port == 5002, "the environment wins"
     file.write_text("PROT=5001\n")
-    with pytest.raises(SettingsError, match="PROT in .env is not a setting"):
+    with pytest.raises(SettingsError, match=r"PROT in \.env is not a setting"):
         load_settings()
 
 

@@ -12,6 +12,7 @@ gc.disable()
 
 import errno  # noqa: E402
 import os  # noqa: E402
+import signal  # noqa: E402
 import socket  # noqa: E402
 import sys  # noqa: E402
 import traceback  # noqa: E402
@@ -80,9 +81,19 @@ def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None
         server._num_workers = 1
 
 
+def post_fork(server: Any, worker: Any) -> None:
+    """Let each worker import the application itself: a HUP, or --reload, must bring new code in."""
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("app", "config", "wsgi")]:
+        del sys.modules[name]
+
+
 def post_worker_init(worker: Any) -> None:
     """Start what the application runs in the background, and stop it when the worker is told to stop."""
     worker.wsgi.extensions["lifecycle"].follow(worker)
+    # Ctrl-C reaches the worker twice, from the terminal and from the master, and gunicorn's quick exit would
+    # cut the exit hooks short. Stopping as on SIGTERM is hardly slower: the clients are let go at once.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, worker.handle_exit)
     gevent.spawn(_announce, worker)
 
 

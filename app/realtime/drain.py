@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import Any
 
 import gevent
 
@@ -16,7 +18,7 @@ PASS_SECONDS = 0.1
 
 
 def close_sockets(socketio: SocketIO, timeout_seconds: float) -> int:
-    """Close every Engine.IO socket without saying goodbye, now and for as long as the process lives.
+    """Close every Engine.IO socket without saying goodbye, and let no new one in.
 
     A CLOSE packet would tell the client that it is unwanted, and it would never reconnect; a connection
     that merely ends is taken for a network fault, and it does.
@@ -27,6 +29,7 @@ def close_sockets(socketio: SocketIO, timeout_seconds: float) -> int:
     engine = socketio.server.eio
 
     def sweep() -> None:
+        # For as long as the process lives: a handshake may be under way.
         while True:
             for sid, socket in list(engine.sockets.items()):
                 try:
@@ -36,10 +39,20 @@ def close_sockets(socketio: SocketIO, timeout_seconds: float) -> int:
                 engine.sockets.pop(sid, None)
             gevent.sleep(PASS_SECONDS)
 
-    # gunicorn goes on accepting for up to a second, so a client may come back to the node that it just left.
+    # gunicorn goes on accepting for up to a second, and clients come back at once.
+    engine.handle_request = _refuse
     gevent.spawn(sweep)
     deadline = time.monotonic() + timeout_seconds
     gevent.sleep(0)
     while engine.sockets and time.monotonic() < deadline:
         gevent.sleep(PASS_SECONDS)
     return len(engine.sockets)
+
+
+def _refuse(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    """Answer a client that comes too late; it tries again, and a proxy sends it elsewhere."""
+    start_response(
+        "503 Service Unavailable",
+        [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")],
+    )
+    return [b"This node is stopping."]

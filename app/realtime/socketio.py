@@ -33,6 +33,11 @@ def client_wants_ack() -> bool:
 class Server(pysocketio.Server):  # type: ignore[misc]
     """python-socketio's server that remembers whether a client asked for an acknowledgement."""
 
+    def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
+        # The connection may be closed while its first packet waits to be handled.
+        if eio_sid in self.environ:
+            super()._handle_connect(eio_sid, namespace, data)
+
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         # The library trusts a packet: a number in the place of the name ends in a stack trace there, and an
         # event called "disconnect" runs the handler of a real one. Without a name nothing handles them.

@@ -111,6 +111,10 @@ class Client:
         """The connection's id in its namespace."""
         return str(self._socket.get_sid(self.namespace))
 
+    def cookies(self) -> dict[str, str]:
+        """The cookies of whoever is signed in here."""
+        return {str(cookie.name): str(cookie.value) for cookie in self._session.cookies}
+
     @property
     def transport_now(self) -> str:
         """ "polling" or "websocket"."""

@@ -142,7 +142,12 @@ export class Connection extends Emitter {
   #channel(namespace) {
     const socket = this.#manager.socket(namespace);
     const channel = new Channel(socket);
-    socket.on('disconnect', () => this.#retryLater());
+    socket.on('disconnect', (reason) => {
+      // Sent away by the server, perhaps because of a sign-out in another tab: the next attempt needs a new
+      // handshake, which carries the cookies of now.
+      if (reason === 'io server disconnect') this.#manager.engine?.close();
+      this.#retryLater();
+    });
     socket.on('connect_error', (error) => {
       const code = error.data?.code;
       if (code === 'unauthorized' || code === 'name_taken') {

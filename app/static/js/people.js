@@ -27,7 +27,6 @@ export class People {
     const members = room?.joined ? chat.membersOf(room.id) : [];
     this.#list.replaceChildren(...members.map((member) => this.#person(member)));
     document.getElementById('people-title').textContent = members.length ? `People here — ${members.length}` : 'People here';
-    document.getElementById('people-empty').hidden = members.length > 0 || !room;
 
     this.#header.hidden = members.length === 0;
     this.#header.querySelector('.here-count').textContent = `${members.length} here`;

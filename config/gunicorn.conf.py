@@ -22,6 +22,8 @@ from urllib.request import urlopen  # noqa: E402
 
 import gevent  # noqa: E402
 
+# sysexits.h: something in the configuration is wrong.
+EXIT_CONFIG = 78
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -127,12 +129,18 @@ def _upgrade_database() -> None:
         try:
             upgrade(create_app(settings))
             status = 0
+        except SettingsError as error:
+            sys.stderr.write(f"{error}\n")
+            status = EXIT_CONFIG
         except BaseException:
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(status)
-    if os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) != 0:
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status == EXIT_CONFIG:
+        raise SystemExit(EXIT_CONFIG)
+    if status != 0:
         raise SystemExit("The database could not be brought up to date; the reason is above.")
 
 

@@ -276,14 +276,6 @@ class Settings(Market, Rates, Chat, Realtime, Database, Web, Process):
     )
     testing: ClassVar[bool] = False
 
-    @model_validator(mode="after")
-    def _check_market(self) -> Self:
-        for entry in self.market_symbols:
-            symbol, separator, name = entry.partition("=")
-            if not (symbol and separator and name):
-                raise ValueError(f"MARKET_SYMBOLS={entry!r}: write SYMBOL=Name, for example ACME=Acme Corp")
-        return self
-
 
 class TestingSettings(Settings):
     """The testing profile: nothing from `.env`, no feed unless asked for."""

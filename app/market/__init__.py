@@ -21,7 +21,7 @@ from app.market.sources import (
     SourceError,
 )
 from app.realtime import Emitter, SocketIO
-from config import Settings
+from config import Settings, SettingsError
 
 SAMPLE_SESSION = Path(__file__).with_name("session.csv")
 
@@ -30,9 +30,12 @@ def init_app(app: Flask, socketio: SocketIO, emitter: Emitter, settings: Setting
     """Register `/market` and build the feed, which the caller starts and stops.
 
     :returns: None when the feed is off: then `/market` answers, and has no symbols.
-    :raises SourceError: for symbols or a recording that cannot be used.
+    :raises SettingsError: for symbols or a recording that cannot be used.
     """
-    source = build_source(settings)
+    try:
+        source = build_source(settings)
+    except SourceError as error:
+        raise SettingsError(f"MARKET_SOURCE={settings.market_source}: {error}") from None
     board = Board(source.symbols) if source else None
     rates = {"default": settings.rate_default}
     limiter = MovingWindowRateLimiter(MemoryStorage())

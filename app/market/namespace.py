@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from limits.strategies import RateLimiter
+from pydantic import BaseModel
 
 from app.errors import EventError
 from app.market import schemas
 from app.market.board import Board
 from app.market.feed import room_of
-from app.realtime import Client, EventNamespace, event
+from app.realtime import Client, EventNamespace, Nothing, event
 
 
 class MarketNamespace(EventNamespace):
@@ -20,19 +22,23 @@ class MarketNamespace(EventNamespace):
     """
 
     requires_user = False
+    # The feed's threads send it, through the emitter.
+    emits: ClassVar[dict[str, type[BaseModel]]] = {"tick": schemas.Tick}
 
     def __init__(self, board: Board | None, limiter: RateLimiter, rates: Mapping[str, str]) -> None:
         super().__init__("/market", limiter, rates)
         self._board = board
 
-    @event(schemas.Symbols)
-    def on_symbols(self, _client: Client, _payload: schemas.Symbols) -> dict[str, object]:
+    @event(answer=schemas.SymbolsAnswer)
+    def on_symbols(self, client: Client, payload: Nothing) -> schemas.SymbolsAnswer:
         """List all symbols; none when the feed is off."""
         instruments = self._board.instruments if self._board else []
-        return {"symbols": [{"symbol": i.symbol, "name": i.name} for i in instruments]}
+        return schemas.SymbolsAnswer(
+            symbols=[schemas.Instrument(symbol=i.symbol, name=i.name) for i in instruments]
+        )
 
-    @event(schemas.Subscribe)
-    def on_subscribe(self, client: Client, payload: schemas.Subscribe) -> dict[str, object]:
+    @event(schemas.Subscribe, schemas.SubscribeAnswer)
+    def on_subscribe(self, client: Client, payload: schemas.Subscribe) -> schemas.SubscribeAnswer:
         """Send the client all further ticks of some symbols, and answer with what is known now.
 
         The rooms come before the snapshots. A tick between the two is in both, and the client tells
@@ -41,15 +47,16 @@ class MarketNamespace(EventNamespace):
         board, symbols = self._known(payload.symbols)
         for symbol in symbols:
             self.enter_room(client.sid, room_of(symbol))
-        return {"snapshots": [board.snapshot(symbol).as_dict() for symbol in symbols]}
+        return schemas.SubscribeAnswer(
+            snapshots=[schemas.Snapshot.model_validate(board.snapshot(s).as_dict()) for s in symbols]
+        )
 
     @event(schemas.Unsubscribe)
-    def on_unsubscribe(self, client: Client, payload: schemas.Unsubscribe) -> dict[str, object]:
+    def on_unsubscribe(self, client: Client, payload: schemas.Unsubscribe) -> None:
         """Send the client no more ticks of some symbols; those not subscribed to are no error."""
         _, symbols = self._known(payload.symbols)
         for symbol in symbols:
             self.leave_room(client.sid, room_of(symbol))
-        return {}
 
     def _known(self, symbols: Iterable[str]) -> tuple[Board, list[str]]:
         """The board, and each symbol once; nothing is done for a list with an unknown one in it."""

@@ -21,10 +21,6 @@ class _Payload(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Symbols(_Payload):
-    """Ask which symbols there are."""
-
-
 class Subscribe(_Payload):
     """Receive the ticks of some symbols from now on."""
 
@@ -57,3 +53,22 @@ class Snapshot(_Payload):
         max_length=HISTORY_PRICES,
         description="Recent prices, oldest first; the last is the newest.",
     )
+
+
+class Instrument(_Payload):
+    """Something that has a price."""
+
+    symbol: Symbol
+    name: str
+
+
+class SymbolsAnswer(_Payload):
+    """All symbols; none when the feed is off."""
+
+    symbols: list[Instrument]
+
+
+class SubscribeAnswer(_Payload):
+    """What is known now, in the order asked for, each symbol once."""
+
+    snapshots: list[Snapshot]

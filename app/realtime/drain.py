@@ -49,7 +49,7 @@ def close_sockets(socketio: SocketIO, timeout_seconds: float) -> int:
     return len(engine.sockets)
 
 
-def _refuse(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+def _refuse(_environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
     """Answer a client that comes too late; it tries again, and a proxy sends it elsewhere."""
     start_response(
         "503 Service Unavailable",

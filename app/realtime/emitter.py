@@ -38,10 +38,10 @@ _thread_id = monkey.get_original("_thread", "get_ident")
 
 Overflow = Literal["block", "drop_oldest", "raise"]
 
-_LARGEST_MAXSIZE = 1_000_000  # about 1 GB of small events; beyond it, more room cannot help
+_LARGEST_MAXSIZE = 1_000_000  # about half a GB of ticks; beyond it, more room cannot help
 # A burst is drained in turns, and HTTP is served between them. Measured in a burst from 4 threads
-# (benchmarks/emitter.py): HTTP p99 5 ms with 2 ms turns and 20% less throughput than with 5 ms
-# turns, whose p99 was 65 to 280 ms. Rests of sleep(0) do not wait for sockets: p50 700 ms.
+# on 2 cores: HTTP p99 3 to 6 ms with 2 ms turns, and up to a fifth less throughput than with 5 ms
+# turns, whose p99 was 60 to 420 ms. Rests of sleep(0) do not wait for sockets: p50 700 ms.
 _TURN_SECONDS = 0.002
 _REST_SECONDS = 0.001
 _INTERVAL_SECONDS = 10.0  # between two log lines about drops, and for the largest delay

@@ -204,8 +204,8 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             known = ", ".join(self.events)
             raise EventError("unknown_event", f"{self.namespace} has no such event. It has: {known}.")
         handler = getattr(self, f"on_{name}")
-        answer = handler(client, _parse(spec.schema, args))
-        return answer.model_dump() if isinstance(answer, BaseModel) else answer or {}
+        answer: BaseModel | None = handler(client, _parse(spec.schema, args))
+        return answer.model_dump() if answer else {}
 
     def _spend(self, rate: str, client: Client) -> None:
         """Count one event against its rate."""

@@ -94,9 +94,7 @@ def test_a_database_that_is_gone_and_comes_back(postgres: Postgres, gather: Gath
             with pytest.raises(Refused) as refused:
                 ada.send(room, "Meanwhile.")
             assert refused.value.code == "unavailable"
-            answer = requests.get(
-                f"{node.url}/api/v1/rooms", cookies=ada.cookies(), timeout=WAIT_SECONDS
-            )
+            answer = requests.get(f"{node.url}/api/v1/rooms", cookies=ada.cookies(), timeout=WAIT_SECONDS)
             assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
             page = requests.post(f"{node.url}/sign-in", data={"name": "Somebody"}, timeout=WAIT_SECONDS)
             assert page.status_code == 503
@@ -177,11 +175,10 @@ def test_a_flood_in_one_connection_does_not_hold_up_another(busy_node: Node, gat
     room = general(flood)
     for number in range(300):
         flood.emit("send", {"room": room, "client_id": f"flood-{number}", "text": "x" * 500})
-    started = time.monotonic()
     bob.call("hello")
-    elapsed = time.monotonic() - started
+    # Bob hears what is posted; his answer came between, and not after all of it.
+    assert len(bob.received("message")) < 300
     flood.call("hello")
-    assert elapsed < time.monotonic() - started
     assert _count(bob, room, "flood-") == 300
 
 

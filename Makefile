@@ -18,7 +18,7 @@ run: $(VENV)/.installed ## start the application (HOST=, PORT=), with an embedde
 dev: $(VENV)/.installed ## the same, and start again when a file changes
 	@exec $(GUNICORN) --reload wsgi:app
 
-test: check unit e2e ## everything: lint, types, all tests; installs what is missing
+test: packages check unit e2e ## everything: lint, types, all tests; installs what is missing
 
 check: $(VENV)/.installed-dev ## lint and types
 	$(BIN)/ruff check .

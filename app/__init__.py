@@ -34,10 +34,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     chat.init_app(app, socketio, settings)
     web.init_app(app, settings)
 
-    # Stopping goes backwards: no new ticks, what is queued is emitted, then the clients are let go.
+    # Stopping goes backwards: no new ticks, what is queued is emitted, the clients are let go.
     # A third of the graceful time for each leaves a third to gunicorn.
     patience_seconds = settings.graceful_timeout_seconds / 3
     lifecycle = Lifecycle()
+    lifecycle.add(stop=lambda: db.disconnect(app))
     lifecycle.add(stop=lambda: close_sockets(socketio, patience_seconds))
     lifecycle.add(emitter.start, lambda: emitter.stop(patience_seconds))
     if feed:

@@ -82,6 +82,11 @@ class Database(SQLAlchemy):
             # Two transactions raced for the same unique key. The second run finds what the winner stored.
             return self._run(True, work, args)
 
+    def disconnect(self, app: Flask) -> None:
+        """Close the connections that are idle; SQLite then folds its write-ahead log into the file."""
+        with app.app_context():
+            self.engine.dispose()
+
     def _run(self, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
         app = current_app._get_current_object()  # type: ignore[attr-defined]
         thread: ThreadPool | None = app.extensions.get("database_thread")

@@ -1,6 +1,7 @@
 """Rules of the structure that a review would forget: who may import whom, and how long files get."""
 
 import ast
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -45,3 +46,21 @@ def test_modules_say_what_they_are_for_and_stay_short(path: Path) -> None:
     text = path.read_text()
     assert ast.get_docstring(ast.parse(text)), "the first line says what it is for"
     assert len(text.splitlines()) <= 400
+
+
+def test_gevent_websocket_is_never_installed() -> None:
+    """engine.io would prefer it, and every WebSocket would fail under gunicorn's gevent worker."""
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        assert "gevent-websocket" not in (ROOT / name).read_text()
+    assert importlib.util.find_spec("geventwebsocket") is None
+
+
+def test_requirements_are_pinned_with_hashes_and_name_what_gunicorn_needs() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        text = (ROOT / name).read_text().replace("\\\n", " ")
+        for line in text.splitlines():
+            if line.strip() and not line.lstrip().startswith("#"):
+                assert "==" in line, line
+                assert "--hash=sha256:" in line, line
+    pinned = (ROOT / "requirements.txt").read_text()
+    assert all(f"\n{name}==" in pinned for name in ("gunicorn", "gevent", "packaging"))

@@ -3,6 +3,7 @@
  * (events while connected, hello and history after every reconnect) and tells the views what changed. No page here.
  */
 import { Emitter } from './emitter.js';
+import { History } from './history.js';
 import { MessageLog } from './log.js';
 
 /**
@@ -12,10 +13,6 @@ import { MessageLog } from './log.js';
  */
 
 const KEEP_MESSAGES = 400; // per room while reading its end; older ones are loaded again on demand
-const REREAD_MESSAGES = 50; // after a reconnect, so that edits made meanwhile are seen too
-const TOO_MANY_MISSED = 500; // missed more than this: start again from the newest page
-const HISTORY_MAX = 100; // the server's limit for one page
-const UNREAD_PAGES_MAX = 3; // pages to go back for the first unread message
 const RETRY_MS = 2_000;
 
 /** Until the server says otherwise with `hello`. */
@@ -49,6 +46,7 @@ export class Chat extends Emitter {
   constructor(channel, outbox, seen, me) {
     super();
     this.channel = channel;
+    this.history = new History(channel);
     this.outbox = outbox;
     this.seen = seen;
     this.me = me;
@@ -104,21 +102,9 @@ export class Chat extends Emitter {
     this.#loadMembers(room.id);
   }
 
-  async loadOlder(room) {
-    const log = this.log(room);
-    if (log.status !== 'ready' || !log.hasOlder || log.loadingOlder) return;
-    log.loadingOlder = true;
-    log.olderFailed = false;
-    this.emit('log', { room, quiet: true });
-    try {
-      const page = await this.#history(room, { before_seq: log.firstSeq });
-      log.merge(page.messages);
-      log.hasOlder = page.has_more;
-    } catch {
-      log.olderFailed = true;
-    }
-    log.loadingOlder = false;
-    this.emit('log', { room, quiet: true });
+  loadOlder(room) {
+    const { status, hasOlder, loadingOlder } = this.log(room);
+    if (status === 'ready' && hasOlder && !loadingOlder) this.#load(room, this.history.loadOlder(room, this.log(room)));
   }
 
   /** Fill a hole between two messages. */
@@ -184,6 +170,7 @@ export class Chat extends Emitter {
     }
     this.me = hello.me;
     this.limits = { ...DEFAULT_LIMITS, ...hello.limits };
+    this.history.pageSize = this.limits.history_page;
     this.#clockOffsetMs = hello.server_time_ms - Date.now();
     this.rooms = new Map(hello.rooms.map((room) => [room.id, room]));
     for (const room of this.rooms.values()) if (room.joined) this.seen.begin(room);
@@ -195,52 +182,24 @@ export class Chat extends Emitter {
     this.outbox.resume();
   }
 
-  async #loadNewest(room) {
-    const log = this.log(room.id);
-    log.status = 'loading';
-    this.emit('log', { room: room.id, quiet: true });
-    try {
-      const unread = this.seen.unread(room);
-      const limit = Math.min(HISTORY_MAX, Math.max(this.limits.history_page, unread + 10));
-      let page = await this.#history(room.id, { limit });
-      log.merge(page.messages);
-      for (let i = 0; i < UNREAD_PAGES_MAX && unread && page.has_more && log.firstSeq > this.seen.upTo(room); i += 1) {
-        page = await this.#history(room.id, { limit: HISTORY_MAX, before_seq: log.firstSeq });
-        log.merge(page.messages);
-      }
-      log.hasOlder = page.has_more;
-      log.stale = false;
-      log.status = 'ready';
-    } catch {
-      log.status = 'failed';
-    }
-    this.emit('log', { room: room.id, quiet: true });
+  #loadNewest(room) {
+    return this.#load(room.id, this.history.loadNewest(room.id, this.log(room.id), this.seen.upTo(room), room.last_seq));
   }
 
-  /** Fetch what is missing at the end, and the last known page again. */
-  async #catchUp(room) {
-    const log = this.log(room.id);
-    if (log.catchingUp) return;
-    if (room.last_seq - log.unbrokenSeq > TOO_MANY_MISSED) {
-      this.#logs.delete(room.id);
-      await this.#loadNewest(room);
-      return;
+  #catchUp(room) {
+    if (this.history.isTooFarBehind(this.log(room.id), room.last_seq)) {
+      this.#logs.delete(room.id); // start again from the newest page; the rest is loaded when it is wanted
+      this.#loadNewest(room);
+    } else {
+      this.#load(room.id, this.history.catchUp(room.id, this.log(room.id)));
     }
-    log.catchingUp = true;
-    try {
-      let after = log.stale ? Math.max(log.firstSeq - 1, log.unbrokenSeq - REREAD_MESSAGES) : log.unbrokenSeq;
-      let page;
-      do {
-        page = await this.#history(room.id, { after_seq: Math.max(0, after), limit: HISTORY_MAX });
-        log.merge(page.messages);
-        after = page.messages.at(-1)?.seq ?? after;
-      } while (page.has_more && page.messages.length);
-      log.stale = false;
-    } catch {
-      // The hole stays visible and can be filled by hand; the next reconnect tries again, too.
-    }
-    log.catchingUp = false;
-    this.emit('log', { room: room.id, quiet: true });
+  }
+
+  /** Tell the views when a load begins and when it ends. */
+  async #load(room, work) {
+    this.emit('log', { room, quiet: true });
+    await work;
+    this.emit('log', { room, quiet: true });
   }
 
   async #loadMembers(room) {
@@ -249,10 +208,6 @@ export class Chat extends Emitter {
     } catch {
       // The list stays as it was; the next reconnect asks again.
     }
-  }
-
-  #history(room, range) {
-    return this.channel.request('history', { room, limit: this.limits.history_page, ...range });
   }
 
   #listen() {

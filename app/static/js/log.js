@@ -10,6 +10,7 @@ export class MessageLog {
   hasOlder = false; // the server holds messages before the first one here
   loadingOlder = false;
   olderFailed = false;
+  catchingUp = false;
   stale = false; // the connection was lost since: something may be missing at the end
   /** Show a "New" divider before the first message after this seq; null for none. @type {number|null} */
   newAfterSeq = null;

@@ -16,6 +16,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
+from config.bounds import bounds
+
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET_KEY = "development-only-secret-key"  # noqa: S105 - refused in production
 # NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
@@ -366,6 +368,4 @@ def _allowed(variable: str) -> str:
     field = Settings.model_fields.get(variable.lower())
     if field is None:
         return ""
-    from config.reference import bounds
-
     return f". Allowed: {bounds(field)}"

@@ -241,7 +241,7 @@ class Rates(BaseSettings):
 
     rate_default: Rate = setting("20/second;300/minute", "Events of a user without a rate of their own.")
     rate_send: Rate = setting("5/second;120/minute", "Messages, edits and deletions of a user.")
-    rate_typing: Rate = setting("3/second", "Typing notices of a user.")
+    rate_typing: Rate = setting("5/second", "Typing notices of a user.")
     rate_create: Rate = setting("10/minute;100/day", "Rooms created by a user.")
     rate_sign_in: Rate = setting("20/minute", "Sign-ins from one address.")
     rate_api: Rate = setting("50/second", "REST requests from one address.")

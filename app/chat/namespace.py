@@ -97,7 +97,11 @@ class ChatNamespace(EventNamespace):
     def forget(self, user: User) -> None:
         """End a user's connections and give the name back: the user has signed out."""
         for sid in self.presence.sids(user.id):
+            connection = self.server.manager.eio_sid_from_sid(sid, self.namespace)
             self.disconnect(sid)
+            # The connection below still carries the cookie of before, and would let the client in again.
+            if connection in self.server.eio.sockets:
+                self.server.eio.disconnect(connection)
         self.names.release(self._name_key(user), user.id)
 
     # Rooms.

@@ -22,6 +22,9 @@ REASONS = {
     "signed_out": "You have signed out.",
 }
 
+# A year is what caches take for "for ever" (RFC 9111 sets no limit; RFC 2616 did).
+STATIC_MAX_AGE_SECONDS = 365 * 24 * 3600
+
 pages = Blueprint("pages", __name__)
 
 
@@ -38,6 +41,12 @@ def init_app(app: Flask, settings: Settings) -> None:
             return url_for("static", filename=path)
         return url_for("static", filename=path, v=version(path))
 
+    def max_age_seconds(_filename: str | None) -> int | None:
+        # A module that another one imports has no version in its address: the browser asks each time whether
+        # it has changed, and old and new ones never meet.
+        return STATIC_MAX_AGE_SECONDS if "v" in request.args else None
+
+    app.get_send_file_max_age = max_age_seconds  # type: ignore[method-assign,assignment]
     app.jinja_env.globals.update(asset=asset, app_name=settings.app_name)
     app.register_blueprint(pages)
 

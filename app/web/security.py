@@ -52,7 +52,6 @@ def flask_config(settings: Settings) -> dict[str, Any]:
         "SESSION_COOKIE_HTTPONLY": True,
         # Lax keeps other sites' forms from acting for a user, and that is this application's CSRF protection.
         "SESSION_COOKIE_SAMESITE": "Lax",
-        "SEND_FILE_MAX_AGE_DEFAULT": timedelta(days=365 if settings.app_env == "production" else 0),
         "TEMPLATES_AUTO_RELOAD": settings.app_env == "development",
         "RATELIMIT_STORAGE_URI": "memory://",
         "RATELIMIT_STRATEGY": "moving-window",

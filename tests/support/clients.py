@@ -254,6 +254,8 @@ class RawClient:
         :raises websocket.WebSocketConnectionClosedException: when the server has closed.
         """
         packet = self._socket.recv()
+        if packet == "" and not self._socket.connected:
+            raise websocket.WebSocketConnectionClosedException("the server has closed the connection")
         return packet if isinstance(packet, str) else packet.decode("utf-8", "replace")
 
     def receive_until(self, beginning: str) -> str:
@@ -274,8 +276,7 @@ class RawClient:
         """Wait for the server to close the connection."""
         try:
             while True:
-                if self.receive() == "":
-                    return True
+                self.receive()
         except websocket.WebSocketTimeoutException:
             return False
         except (websocket.WebSocketException, OSError):

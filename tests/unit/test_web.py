@@ -201,3 +201,17 @@ def test_a_broker_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, 
 def test_a_schema_that_is_behind_is_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.schema.wanted", lambda: "9999")
     assert "alembic upgrade head" in app.test_client().get("/readyz").text
+
+
+def test_static_files_are_kept_for_ever_only_under_a_versioned_address(make_app: MakeApp) -> None:
+    client = make_app(app_env="production", secret_key="s" * 48).test_client()
+    page = client.get("/sign-in").text
+    versioned = re.findall(r'"(/static/css/[^"]+\?v=[0-9a-f]{12})"', page)
+    assert versioned
+    with client.get(versioned[0].replace("&amp;", "&")) as response:
+        assert "max-age=31536000" in response.headers["Cache-Control"]
+    with client.get("/static/js/chat.js") as response:
+        assert "no-cache" in response.headers["Cache-Control"]
+        etag = response.headers["ETag"]
+    with client.get("/static/js/chat.js", headers={"If-None-Match": etag}) as response:
+        assert response.status_code == 304

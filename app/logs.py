@@ -63,7 +63,8 @@ def logging_config(settings: Settings) -> dict[str, Any]:
             # At "info" these name every packet, and every plug-in.
             "alembic.runtime.plugins": {"level": "WARNING"},
             "engineio.server": {"level": "WARNING"},
-            "socketio.server": {"level": "WARNING"},
+            # At "warning" it has a line for each event of a client that is not connected.
+            "socketio.server": {"level": "ERROR"},
         },
     }
 

@@ -136,6 +136,8 @@ class ChatService:
         limit = self._settings.chat_text_max_chars
         # PostgreSQL cannot store this one character, and nobody can see it.
         text = text.replace("\x00", "").strip()
+        # Half an emoji, cut by a client that counts UTF-16 units, cannot be stored anywhere.
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         if not text:
             raise EventError("bad_payload", "Write something first.", field="text")
         if len(text) > limit:

@@ -12,6 +12,8 @@ import socketio as pysocketio
 from flask import Flask
 from kombu.connection import Connection
 
+from app.realtime.protocol import BadPacketError, harden
+
 logger = logging.getLogger(__name__)
 
 QueueStrategy = Literal["failover", "dual-write"]
@@ -37,6 +39,18 @@ class Server(pysocketio.Server):  # type: ignore[misc]
         # The connection may be closed while its first packet waits to be handled.
         if eio_sid in self.environ:
             super()._handle_connect(eio_sid, namespace, data)
+
+    def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
+        try:
+            super()._handle_eio_message(eio_sid, data)
+        except (BadPacketError, ValueError) as error:
+            # The one ValueError of the library's own here; any other comes from a handler and is a defect.
+            if isinstance(error, ValueError) and error.args != ("Unexpected binary packet",):
+                raise
+            logger.info("a client sent a packet that makes no sense: %s", error)
+            self._binary_packet.pop(eio_sid, None)
+            if eio_sid in self.eio.sockets:
+                self.eio.sockets[eio_sid].close(wait=False)
 
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         # The library trusts a packet: a number in the place of the name ends in a stack trace there, and an
@@ -98,8 +112,11 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         kwargs.pop("queue_strategy", None)
         kwargs["message_queue"] = self.queue_urls[0] if self.queue_urls else None
         super().init_app(app, **kwargs)
-        # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to two methods.
+        # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to a few methods.
         self.server.__class__ = Server
+        harden(self.server)
+        # The library has handed over the method of before.
+        self.server.eio.on("message", self.server._handle_eio_message)
 
     def queue_status(self) -> dict[str, Any]:
         """Tell how the message queue is, after asking it: this may take a second when it does not answer.

@@ -154,7 +154,7 @@ def create_room(json: NewRoom) -> tuple[schemas.RoomAnswer, int]:
     return schemas.RoomAnswer(room=room), 201
 
 
-@api.get("/rooms/<int:room_id>")
+@api.get("/rooms/<int(max=9007199254740991):room_id>")
 @openapi.validate(
     resp=Response(HTTP_200=schemas.RoomAnswer, HTTP_404=Problem, **ERRORS),
     security=SESSION_OR_TOKEN,
@@ -166,7 +166,7 @@ def get_room(room_id: int) -> schemas.RoomAnswer:
     return schemas.RoomAnswer(room=chat().counted([room])[0])
 
 
-@api.get("/rooms/<int:room_id>/messages")
+@api.get("/rooms/<int(max=9007199254740991):room_id>/messages")
 @openapi.validate(
     query=Page,
     resp=Response(HTTP_200=schemas.HistoryAnswer, HTTP_404=Problem, **ERRORS),
@@ -181,7 +181,7 @@ def list_messages(room_id: int, query: Page) -> schemas.HistoryAnswer:
     return schemas.HistoryAnswer(messages=messages, has_more=has_more)
 
 
-@api.post("/rooms/<int:room_id>/messages")
+@api.post("/rooms/<int(max=9007199254740991):room_id>/messages")
 @limiter.limit(lambda: current_app.extensions["settings"].rate_send)
 @openapi.validate(
     json=NewMessage,

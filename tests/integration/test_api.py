@@ -124,7 +124,8 @@ def test_a_body_that_does_not_fit_names_the_field(node: Node, gather: Gather) ->
         assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM)
         assert answer.json()["field"] == field, (path, body)
     for body in ([], "text", 5, None):
-        answer = ask(node, "POST", "/rooms", data=json.dumps(body), cookies=ada.cookies(), headers={"Content-Type": "application/json"})
+        sent = {"data": json.dumps(body), "headers": {"Content-Type": "application/json"}}
+        answer = ask(node, "POST", "/rooms", cookies=ada.cookies(), **sent)
         assert (answer.status_code, answer.headers["Content-Type"]) == (422, PROBLEM), body
 
 
@@ -300,4 +301,5 @@ print(json.dumps([
         check=True,
     )
     # <int(max=9):room_id> is {room_id} in the document.
-    return {(method, re.sub(r"<(?:[^>]*:)?(\w+)>", r"{\1}", rule)) for method, rule in json.loads(child.stdout)}
+    parameter = re.compile(r"<(?:[^>]*:)?(\w+)>")
+    return {(method, parameter.sub(r"{\1}", rule)) for method, rule in json.loads(child.stdout)}

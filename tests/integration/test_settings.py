@@ -50,7 +50,7 @@ def test_production_starts_when_all_is_well() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"SECRET_KEY": "development-only-secret-key"}, ["SECRET_KEY", "32 characters", "secrets.token_urlsafe"]),
+        ({"SECRET_KEY": "development-only-secret-key"}, ["SECRET_KEY", "32 characters", "token_urlsafe"]),
         ({"SECRET_KEY": "sixteen-characters"}, ["SECRET_KEY", "32 characters"]),
         ({"CORS_ORIGINS": "*"}, ["CORS_ORIGINS=*", "https://example.org"]),
         ({"WEB_CONCURRENCY": "2"}, ["WEB_CONCURRENCY='2'", "only 1"]),

@@ -1,4 +1,4 @@
-"""Clients for tests: people who sign in and use the chat, and raw connections that send what no client would."""
+"""Clients for tests: people who use the chat, and raw connections that send what no client would."""
 
 from __future__ import annotations
 
@@ -24,6 +24,11 @@ _TRANSPORTS: dict[Transport, list[str]] = {
     "upgrade": ["polling", "websocket"],
 }
 _client_ids = itertools.count(1)
+
+
+def _cut(connection: websocket.WebSocket) -> None:
+    """End a WebSocket without a goodbye."""
+    connection.shutdown()  # type: ignore[no-untyped-call]
 
 
 def new_client_id() -> str:
@@ -153,9 +158,10 @@ class Client:
         return self._websocket
 
     def _drop_websocket(self) -> None:
-        # The library leaves the socket of a connection that broke, or did not come about, to the garbage collector.
+        # The library leaves the socket of a connection that broke, or that came to nothing, to the garbage
+        # collector.
         if self._websocket is not None:
-            self._websocket.shutdown()
+            _cut(self._websocket)
 
     def __enter__(self) -> Self:
         return self.connect()
@@ -231,14 +237,14 @@ class RawClient:
         try:
             self.open: Json = json.loads(self.receive()[1:])
         except BaseException:
-            self._socket.shutdown()
+            _cut(self._socket)
             raise
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._socket.shutdown()
+        _cut(self._socket)
 
     def send(self, text: str) -> None:
         """Send one text frame."""

@@ -63,7 +63,7 @@ def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
 
 
 class Server:
-    """One server process in a temporary folder of its own. Subclasses say how to start it and when it is ready.
+    """One server process in a temporary folder of its own; subclasses say how to start it.
 
     :param name: what to call it in errors.
     """
@@ -244,7 +244,7 @@ class Node(Server):
     def ready(self) -> bool:
         """Ask /readyz."""
         try:
-            return requests.get(f"{self.url}/readyz", timeout=5).status_code == requests.codes.ok
+            return requests.get(f"{self.url}/readyz", timeout=5).ok
         except requests.RequestException:
             return False
 
@@ -319,9 +319,10 @@ class Postgres(Server):
         user = self.user()
         if user:
             shutil.chown(self.folder, user, pwd.getpwnam(user).pw_gid)
+        options = ["-D", f"{self.folder}/data", "-U", "postgres", "--auth=trust", "--no-sync"]
+        options += ["--encoding=UTF8", "--locale=C.UTF-8"]
         made = subprocess.run(
-            [f"{self._programs}/initdb", "-D", f"{self.folder}/data", "-U", "postgres"]
-            + ["--auth=trust", "--encoding=UTF8", "--locale=C.UTF-8", "--no-sync"],
+            (f"{self._programs}/initdb", *options),
             cwd=self.folder,
             env=child_environment({}),
             user=user,

@@ -170,7 +170,7 @@ def test_every_api_route_is_documented(app: Flask, client: FlaskClient) -> None:
     document = client.get("/openapi/v1.json").json
     assert document is not None
     rules = {
-        re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule): rule.methods or set()
+        re.sub(r"<(?:[^:>]+:)?(\w+)>", r"{\1}", rule.rule): rule.methods or set()
         for rule in app.url_map.iter_rules()
         if rule.endpoint.startswith("api.")
     }

@@ -1,0 +1,127 @@
+"""Packets that make no sense end their connection, and nothing else.
+
+python-socketio and python-engineio let the exception of a broken packet run up to the web server: a stack
+trace in the log for each, and on a WebSocket an HTTP answer in mid-stream and a client that stays "connected"
+until its ping times out. Here they are caught where they are decoded.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from typing import Any
+from urllib.parse import parse_qs
+
+import engineio
+import socketio
+from engineio.exceptions import EngineIOError
+from engineio.socket import Socket
+from socketio import packet
+
+logger = logging.getLogger(__name__)
+
+# What decoding raises for one kind of nonsense or another.
+DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, RecursionError)
+# What a client may send (Socket.IO protocol, revision 5).
+CLIENT_PACKETS = frozenset(
+    (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK, packet.BINARY_EVENT, packet.BINARY_ACK)
+)
+ENGINE_PACKET_TYPES = "0123456"  # Engine.IO protocol, revision 4
+
+
+class BadPacketError(Exception):
+    """A Socket.IO packet that cannot be decoded, or that only a server may send."""
+
+
+class StrictPacket(packet.Packet):  # type: ignore[misc]
+    """A packet that says what is wrong with it by one kind of exception."""
+
+    def decode(self, encoded_packet: Any) -> Any:
+        """Decode a packet. :raises BadPacketError: when that cannot be done."""
+        try:
+            attachments = super().decode(encoded_packet)
+        except DECODE_ERRORS as error:
+            raise BadPacketError(str(error)) from None
+        if self.packet_type not in CLIENT_PACKETS:
+            raise BadPacketError(f"packet type {self.packet_type}")
+        return attachments
+
+    def add_attachment(self, attachment: Any) -> bool:
+        """Take the next binary part. :raises BadPacketError: when it is none, or does not belong here."""
+        if not isinstance(attachment, bytes):
+            raise BadPacketError("text in the place of a binary attachment")
+        try:
+            complete: bool = super().add_attachment(attachment)
+        except DECODE_ERRORS as error:
+            raise BadPacketError(str(error)) from None
+        return complete
+
+
+class EngineSocket(Socket):  # type: ignore[misc]
+    """An Engine.IO connection whose polling client may send nonsense."""
+
+    def handle_post_request(self, environ: dict[str, Any]) -> None:
+        """Take a POST.
+
+        :raises EngineIOError: for a payload that cannot be decoded; it is answered with 400.
+        """
+        try:
+            super().handle_post_request(environ)
+        except (*DECODE_ERRORS, EngineIOError) as error:
+            logger.info("a client posted what makes no sense: %s", error)
+            # The library would close it too, and wait until somebody fetches what is queued for this client.
+            self.close(wait=False, abort=True)
+            raise EngineIOError(str(error)) from None
+
+
+class EngineServer(engineio.Server):  # type: ignore[misc]
+    """An Engine.IO server whose connections are EngineSockets."""
+
+    def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
+        """Answer a request; one for a session that has just ended gets a 400 like any unknown session."""
+        for sid in parse_qs(environ.get("QUERY_STRING", "")).get("sid", []):
+            if sid in self.sockets and self.sockets[sid].closed:
+                del self.sockets[sid]
+        return super().handle_request(environ, start_response)
+
+    def _get_socket(self, sid: str) -> Any:
+        socket = super()._get_socket(sid)
+        # The library names its own class where it makes one; this adds to one method.
+        socket.__class__ = EngineSocket
+        return socket
+
+
+def careful_websocket(driver: type) -> type:
+    """Subclass an Engine.IO WebSocket driver: a frame that is no packet is taken for the end."""
+
+    class CarefulWebSocket(driver):  # type: ignore[misc]
+        def wait(self) -> str | bytes | None:
+            data: str | bytes | None = super().wait()
+            if data is not None and not _is_engine_packet(data):
+                logger.info("a client sent a frame that is no packet")
+                return None
+            return data
+
+    return CarefulWebSocket
+
+
+def harden(server: socketio.Server) -> None:
+    """Make a Socket.IO server, and the Engine.IO server below it, see to broken packets."""
+    server.packet_class = StrictPacket
+    server.eio.__class__ = EngineServer
+    driver = server.eio._async["websocket"]
+    if driver is not None:
+        server.eio._async = {**server.eio._async, "websocket": careful_websocket(driver)}
+
+
+def _is_engine_packet(data: str | bytes) -> bool:
+    if isinstance(data, bytes):
+        return True
+    if data[:1] == "b":
+        try:
+            base64.b64decode(data[1:])
+        except binascii.Error:
+            return False
+        return True
+    return data[:1] != "" and data[:1] in ENGINE_PACKET_TYPES

@@ -1,0 +1,112 @@
+"""A node that goes and comes back: people see it, wait, and lose nothing."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from contextlib import ExitStack
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import Meet
+from tests.support.servers import Node
+from tests.support.waiting import wait_until
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_restart_loses_nothing(meet: Meet, own_node: Node, end: str) -> None:
+    ada, bob = meet("Ada"), meet("Bob")
+    ada.send("Before.")
+    expect(bob.message("Before.")).to_be_visible()
+    with ExitStack() as outages:
+        for person in (ada, bob):
+            outages.enter_context(person.watch.outage())
+        if end == "kill":
+            own_node.kill()
+        else:
+            assert own_node.terminate() == 0
+        for person in (ada, bob):
+            expect(person.find("connection-banner")).to_be_visible()
+
+        ada.write("Meanwhile, from Ada.")
+        bob.write("Meanwhile, from Bob.")
+        expect(ada.message("Meanwhile, from Ada.")).to_have_attribute("data-state", "pending")
+
+        own_node.start()
+        for person in (ada, bob):
+            expect(person.find("connection-banner")).to_be_hidden()
+        for person in (ada, bob):
+            expect(person.message("Meanwhile, from Ada.")).to_have_attribute("data-state", "sent")
+            expect(person.message("Meanwhile, from Bob.")).to_have_attribute("data-state", "sent")
+    ada.send("After.")
+    expect(bob.message("After.")).to_be_visible()
+    for person in (ada, bob):
+        texts = person.messages()
+        assert sorted(texts) == ["After.", "Before.", "Meanwhile, from Ada.", "Meanwhile, from Bob."]
+        assert texts[0] == "Before."
+    # Stored once, too: what a reload shows.
+    ada.page.reload()
+    ada.wait_until_ready()
+    expect(ada.find("message")).to_have_count(4)
+
+
+def test_what_others_wrote_meanwhile_is_fetched(meet: Meet, own_node: Node) -> None:
+    """Bob alone loses his network; the chat goes on without him."""
+    ada, bob = meet("Ada"), meet("Bob")
+    ada.send("Before.")
+    expect(bob.message("Before.")).to_be_visible()
+    with bob.watch.outage():
+        bob.watch.allow("ERR_INTERNET_DISCONNECTED|ERR_NETWORK")
+        bob.context.set_offline(True)
+        own_node.signal(signal.SIGHUP)  # cuts what is open: a real network takes long to tell
+        expect(bob.find("connection-banner")).to_be_visible()
+        expect(ada.find("connection-banner")).to_be_hidden()
+        with ada.watch.outage():
+            ada.send("You are missing this.")
+            ada.send("And this.")
+        bob.context.set_offline(False)
+        expect(bob.message("And this.")).to_be_visible()
+    assert bob.messages() == ["Before.", "You are missing this.", "And this."]
+
+
+def test_reconnecting_at_once_on_demand(meet: Meet, own_node: Node) -> None:
+    ada = meet("Ada", signed_in=False)
+    ada.page.clock.install()
+    ada.sign_in()
+    with ada.watch.outage():
+        own_node.kill()
+        expect(ada.find("connection-banner")).to_be_visible()
+        # From here on the page's timers stand still, and so does its countdown to the next attempt.
+        ada.page.clock.pause_at(time.time() + 1)
+
+        def waits_for_the_next_attempt() -> bool:
+            ada.page.clock.run_for(100)
+            return ada.find("reconnect-now").is_enabled()
+
+        wait_until(waits_for_the_next_attempt, "the attempt under way to fail")
+        own_node.start()
+        expect(ada.find("connection-banner")).to_be_visible()
+        ada.find("reconnect-now").click()
+
+        def connected() -> bool:
+            ada.page.clock.run_for(1)  # the library takes a few steps by timers of no delay
+            return ada.find("connection-banner").is_hidden()
+
+        wait_until(connected, "the connection")
+
+
+def test_a_tab_that_is_closed_keeps_what_was_not_sent(meet: Meet, own_node: Node) -> None:
+    """A reload while the node is away, and the message goes out once, afterwards."""
+    ada, bob = meet("Ada"), meet("Bob")
+    with ada.watch.outage(), bob.watch.outage():
+        own_node.kill()
+        expect(ada.find("connection-banner")).to_be_visible()
+        ada.write("Not lost.")
+        expect(ada.message("Not lost.")).to_have_attribute("data-state", re.compile("pending|failed"))
+        own_node.start()
+        ada.page.reload()
+        ada.wait_until_ready()
+        expect(ada.message("Not lost.")).to_have_attribute("data-state", "sent")
+        expect(bob.message("Not lost.")).to_have_count(1)

@@ -48,8 +48,8 @@ worker_connections = settings.worker_connections
 graceful_timeout = settings.graceful_timeout_seconds
 # A worker whose hub is stuck for this many seconds is killed and replaced.
 timeout = 30
-# Longer than a browser pauses between two requests of one page, so that it need not connect again.
-keepalive = 5
+# Seconds that an idle connection is kept for the next request; it holds a stop up for as long.
+keepalive = 2
 # A worker that is replaced after so many requests would cut its WebSockets: never.
 max_requests = 0
 # Loading the application in the master would start its hub before the fork.

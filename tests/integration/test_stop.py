@@ -15,7 +15,7 @@ import socketio
 import websocket
 
 from tests.integration.conftest import assert_no_traceback
-from tests.support.clients import Client, Json, People, RawClient, cookie_header, general
+from tests.support.clients import Client, Json, People, RawClient, cookie_header, general, new_client_id
 from tests.support.servers import HOST, Node
 from tests.support.waiting import wait_until
 
@@ -30,7 +30,9 @@ def chatter(client: Client, room: int, acknowledged: list[Json], over: list[bool
     """Send without a pause until the test is over, and keep what the server said yes to."""
     while not over:
         try:
-            acknowledged.append(client.send(room, f"Message {len(acknowledged)}."))
+            payload = {"room": room, "client_id": new_client_id(), "text": f"Message {len(acknowledged)}."}
+            # The library does not end the wait for an answer when the connection ends.
+            acknowledged.append(client.call("send", payload, timeout_seconds=1)["message"])
         except (socketio.exceptions.SocketIOError, ValueError):
             # Not connected just now: TimeoutError, BadNamespaceError, or no transport yet.
             gevent.sleep(0.02)

@@ -227,8 +227,9 @@ class Node(Server):
 
     def command(self) -> Sequence[str]:
         """The program and its arguments."""
-        gunicorn = (sys.executable, "-m", "gunicorn", "--config", "config/gunicorn.conf.py")
-        return (*gunicorn, *self.arguments, "wsgi:app")
+        # A connection that a client keeps for its next request holds up each stop for so many seconds.
+        gunicorn = (sys.executable, "-m", "gunicorn", "--keep-alive", "1")
+        return (*gunicorn, "--config", "config/gunicorn.conf.py", *self.arguments, "wsgi:app")
 
     def environment(self) -> Mapping[str, str]:
         """The settings."""

@@ -35,14 +35,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     web.init_app(app, settings)
 
     # Stopping goes backwards: no new ticks, what is queued is emitted, the clients are let go.
-    # A third of the graceful time for each leaves a third to gunicorn.
-    patience_seconds = settings.graceful_timeout_seconds / 3
+    # A quarter of the graceful time for each leaves a quarter to gunicorn.
+    patience_seconds = settings.graceful_timeout_seconds / 4
     lifecycle = Lifecycle()
     lifecycle.add(stop=lambda: db.disconnect(app))
     lifecycle.add(stop=lambda: close_sockets(socketio, patience_seconds))
     lifecycle.add(emitter.start, lambda: emitter.stop(patience_seconds))
     if feed:
-        lifecycle.add(feed.start, feed.stop)
+        lifecycle.add(feed.start, lambda: feed.stop(patience_seconds))
     app.extensions.update(lifecycle=lifecycle, emitter=emitter, feed=feed)
     return app
 

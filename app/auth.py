@@ -6,9 +6,11 @@ This is the seam for users of your own: replace what is below, and nothing else 
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+import time
+from dataclasses import asdict, dataclass
+from datetime import timedelta
 
-from flask import session
+from flask import current_app, session
 
 # 96 random bits: nobody guesses or meets another guest's id.
 ID_BYTES = 12
@@ -20,27 +22,31 @@ class User:
 
     :param id: opaque, unique, up to 64 characters.
     :param name: to be shown to others.
+    :param expires_at: when the session ends, in seconds since 1970; checked on each request and event.
     """
 
     id: str
     name: str
+    expires_at: float
 
 
 def current_user() -> User | None:
     """Say who sends the request, or opened the connection, in hand."""
-    user = session.get("user")
-    return User(user["id"], user["name"]) if user else None
+    kept = session.get("user")
+    user = User(**kept) if kept else None
+    return user if user and user.expires_at > time.time() else None
 
 
 def new_guest(name: str) -> User:
     """Make a guest who is not signed in yet."""
-    return User(secrets.token_urlsafe(ID_BYTES), name)
+    lifetime: timedelta = current_app.config["PERMANENT_SESSION_LIFETIME"]
+    return User(secrets.token_urlsafe(ID_BYTES), name, time.time() + lifetime.total_seconds())
 
 
 def sign_in(user: User) -> None:
     """Keep a user in the session cookie; whoever was signed in before is not any more."""
     session.clear()
-    session["user"] = {"id": user.id, "name": user.name}
+    session["user"] = asdict(user)
     session.permanent = True
 
 

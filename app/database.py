@@ -1,15 +1,17 @@
 """Transactions that do not stop the hub, on SQLite and PostgreSQL alike.
 
-psycopg waits through the patched socket module, so a transaction on PostgreSQL runs in the greenlet that asks
-for it. SQLite waits for a lock inside C code, which would freeze every greenlet: there, all transactions run
-in one native thread. One is enough, for SQLite has one writer anyway, and SQLAlchemy's patched locks are then
-never contended between threads.
+psycopg waits through the patched socket module, so a transaction on PostgreSQL runs in the greenlet that
+asks for it. SQLite waits for a lock inside C code, which would freeze every greenlet: there, transactions
+run in two native threads, one for those that write and one for those that only read, which no writer keeps
+waiting. Each thread has an engine to itself, so that SQLAlchemy's patched locks are never contended
+between threads.
 """
 
 from __future__ import annotations
 
 import logging
 import sqlite3
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +20,11 @@ from typing import Any, TypeVar
 from flask import Flask, current_app
 from flask_sqlalchemy import SQLAlchemy
 from gevent.threadpool import ThreadPool
-from sqlalchemy import Engine, event, make_url
+from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.orm import DeclarativeBase, Session, configure_mappers
 
 from app.errors import EventError
 from config import Settings
@@ -37,8 +39,49 @@ class Base(DeclarativeBase):
 
 
 @dataclass(frozen=True)
+class Lane:
+    """Where transactions run.
+
+    :param thread: a native thread; None is the greenlet that asks.
+    :param timeout_seconds: how long a transaction may wait for its turn in the thread.
+    """
+
+    engine: Engine
+    thread: ThreadPool | None
+    timeout_seconds: float
+
+    def run(self, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        """Run a transaction here."""
+        if self.thread is None:
+            return self._transaction(write, work, args)
+        give_up = time.monotonic() + self.timeout_seconds
+        outcome = self.thread.apply(self._outcome, (give_up, write, work, args))
+        if isinstance(outcome, Failure):
+            raise outcome.error
+        result: T = outcome
+        return result
+
+    def _outcome(
+        self, give_up: float, write: bool, work: Callable[..., T], args: tuple[object, ...]
+    ) -> T | Failure:
+        """Hand an exception over as a value: the pool prints a stack trace of one that leaves its thread."""
+        try:
+            if time.monotonic() > give_up:
+                # Those before it have waited for a lock; each waiting its full time would add up.
+                raise PoolTimeoutError("others wait for a lock")
+            return self._transaction(write, work, args)
+        except Exception as error:
+            return Failure(error)
+
+    def _transaction(self, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
+        with Session(self.engine, expire_on_commit=False) as session, session.begin():
+            session.connection(execution_options={"write": write})
+            return work(session, *args)
+
+
+@dataclass(frozen=True)
 class Failure:
-    """An exception on its way from the database's thread to the greenlet that waits."""
+    """An exception on its way from a lane's thread to the greenlet that waits."""
 
     error: Exception
 
@@ -47,21 +90,31 @@ class Database(SQLAlchemy):
     """Flask-SQLAlchemy with two ways in: `read` and `write`."""
 
     def __init__(self) -> None:
-        super().__init__(model_class=Base, session_options={"expire_on_commit": False})
+        super().__init__(model_class=Base)
 
     def init_app(self, app: Flask) -> None:
         """Bind to an application; its settings must be in `app.extensions["settings"]`."""
         settings: Settings = app.extensions["settings"]
+        options = _engine_options(settings)
         app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
-        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = _engine_options(settings)
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         url = make_url(settings.database_url)
         if url.drivername == "sqlite":
             Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
         super().init_app(app)
+        # Done here, so that no two threads do it at once.
+        configure_mappers()
+        seconds = settings.database_timeout_seconds
         with app.app_context():
-            if self.engine.dialect.name == "sqlite":
-                app.extensions["database_thread"] = ThreadPool(1)
-                _prepare_sqlite(self.engine, settings.database_timeout_seconds)
+            engine = self.engine
+        if url.drivername == "sqlite":
+            reader = create_engine(url, **options)
+            _prepare_sqlite(engine, seconds, read_only=False)
+            _prepare_sqlite(reader, seconds, read_only=True)
+            lanes = Lane(reader, ThreadPool(1), seconds), Lane(engine, ThreadPool(1), seconds)
+        else:
+            lanes = (Lane(engine, None, seconds),) * 2
+        app.extensions["database_lanes"] = lanes
 
     def read(self, work: Callable[..., T], *args: object) -> T:
         """Run `work(session, *args)` in a transaction that only reads.
@@ -84,38 +137,16 @@ class Database(SQLAlchemy):
 
     def disconnect(self, app: Flask) -> None:
         """Close the connections that are idle; SQLite then folds its write-ahead log into the file."""
-        with app.app_context():
-            self.engine.dispose()
+        for lane in app.extensions["database_lanes"]:
+            lane.engine.dispose()
 
     def _run(self, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
-        app = current_app._get_current_object()  # type: ignore[attr-defined]
-        thread: ThreadPool | None = app.extensions.get("database_thread")
+        lane: Lane = current_app.extensions["database_lanes"][write]
         try:
-            if thread is None:
-                return self._transaction(app, write, work, args)
-            outcome = thread.apply(self._outcome, (app, write, work, args))
-            if isinstance(outcome, Failure):
-                raise outcome.error
-            result: T = outcome
-            return result
+            return lane.run(write, work, args)
         except (OperationalError, PoolTimeoutError) as error:
-            logger.warning("database unavailable: %s", error.orig if hasattr(error, "orig") else error)
+            logger.warning("database unavailable: %s", getattr(error, "orig", None) or error)
             raise EventError("unavailable", "The database is busy. Try again in a moment.") from error
-
-    def _outcome(
-        self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]
-    ) -> T | Failure:
-        """Hand an exception over as a value: the pool prints a stack trace of one that leaves its thread."""
-        try:
-            return self._transaction(app, write, work, args)
-        except Exception as error:
-            return Failure(error)
-
-    def _transaction(self, app: Flask, write: bool, work: Callable[..., T], args: tuple[object, ...]) -> T:
-        # A context of its own, and so a session of its own: flask-sqlalchemy ties the one to the other.
-        with app.app_context(), self.session.begin():
-            self.session.connection(execution_options={"write": write})
-            return work(self.session, *args)
 
 
 def _engine_options(settings: Settings) -> dict[str, Any]:
@@ -136,7 +167,7 @@ def _engine_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _prepare_sqlite(engine: Engine, timeout_seconds: float) -> None:
+def _prepare_sqlite(engine: Engine, timeout_seconds: float, *, read_only: bool) -> None:
     """Turn on the write-ahead log, foreign keys, and transactions that begin where SQLAlchemy begins them."""
 
     @event.listens_for(engine, "connect")
@@ -149,6 +180,7 @@ def _prepare_sqlite(engine: Engine, timeout_seconds: float) -> None:
             # In WAL mode a crash of the process loses nothing; one of the machine, the last moments.
             "synchronous = NORMAL",
             "foreign_keys = ON",
+            f"query_only = {'ON' if read_only else 'OFF'}",
         ):
             connection.execute(f"PRAGMA {pragma}")
 

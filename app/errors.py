@@ -14,7 +14,7 @@ CODES: dict[str, Code] = {
     "too_many_rooms": Code("The number of rooms, or of rooms joined, is at its `limit`.", False, 409),
     "not_a_member": Code("Join the room first.", False, 403),
     "message_not_found": Code("There is no message with this id, or it was deleted.", False, 404),
-    "forbidden": Code("Only the author may do this.", False, 403),
+    "forbidden": Code("This is for somebody else to do: the author, or a page of this site.", False, 403),
     "id_reused": Code("This `client_id` belongs to another message of yours.", False, 409),
     "symbol_not_found": Code("There is no such symbol; `symbol` says which.", False, 404),
 }

@@ -35,7 +35,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
     renderer: list[Any] = (
         [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(sort_keys=False)]
         if settings.log_format == "json"
-        else [structlog.dev.ConsoleRenderer(colors=False, pad_event_to=24)]
+        else [_on_one_line, structlog.dev.ConsoleRenderer(colors=False, pad_event_to=24)]
     )
     level = settings.log_level.upper()
     return {
@@ -67,6 +67,12 @@ def logging_config(settings: Settings) -> dict[str, Any]:
             "socketio.server": {"level": "ERROR"},
         },
     }
+
+
+def _on_one_line(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+    """Keep a line break in a message, which may come from a client, from looking like another entry."""
+    entry["event"] = str(entry["event"]).replace("\r", "\\r").replace("\n", "\\n")
+    return entry
 
 
 def init_app(app: Flask, settings: Settings) -> None:

@@ -237,9 +237,13 @@ class Chat(BaseSettings):
 
 
 class Rates(BaseSettings):
-    """Rate limits, in the notation COUNT/second|minute|hour|day, several joined by semicolons."""
+    """Rate limits: COUNT/second|minute|hour|day, several joined by semicolons. COUNT at once, then evenly."""
 
-    rate_default: Rate = setting("20/second;300/minute", "Events of a user without a rate of their own.")
+    rate_default: Rate = setting(
+        "20/second;300/minute",
+        "Events without a rate of their own, of a user; of those who have not signed in, of an address.",
+    )
+    rate_connect: Rate = setting("20/second;300/minute", "Connections of a user or address to a namespace.")
     rate_send: Rate = setting("5/second;120/minute", "Messages, edits and deletions of a user.")
     rate_typing: Rate = setting("5/second", "Typing notices of a user.")
     rate_create: Rate = setting("10/minute;100/day", "Rooms created by a user.")

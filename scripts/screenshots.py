@@ -55,12 +55,10 @@ def main(images: Path = IMAGES) -> None:
         for name in ("Amara", "Jonas"):
             people[name].join_room(ROOM)
         converse(people, TALK)
-        # Somebody is about to say something.
-        people["Jonas"].find("composer").press_sequentially("And I")
         people["Amara"].open_room("general")
         people["Amara"].send("The ferry runs every twenty minutes, by the way.")
         state = noor.context.storage_state()
-        settle(noor)
+        settle(noor, people["Jonas"])
         picture(noor, images / "chat-light.png")
 
         # Noor again, in other windows.
@@ -71,8 +69,7 @@ def main(images: Path = IMAGES) -> None:
             window = Person(browser, node.url, "Noor", storage_state=state, **options)
             window.page.goto(noor.page.url)
             window.wait_until_ready()
-            people["Jonas"].find("composer").press_sequentially(" ")
-            settle(window)
+            settle(window, people["Jonas"])
             picture(window, images / f"chat-{label}.png")
         browser.close()
 
@@ -94,16 +91,21 @@ def converse(people: dict[str, Person], lines: Sequence[tuple[str, str]]) -> Non
             expect(other.message(text)).to_have_count(1)
 
 
-def settle(person: Person) -> None:
-    """Wait until everything that a picture should show is there."""
+def settle(person: Person, typist: Person) -> None:
+    """Wait until everything that a picture should show is there, and somebody is about to say something."""
     expect(person.message(TALK[-1][1])).to_be_attached()
-    expect(person.find("typing")).to_contain_text("is typing")
     person.page.evaluate("document.fonts.ready")
     if person.find("market-table").is_visible():
-        lines = person.find("market-table").locator(".sparkline-line").first
+        line = person.find("market-table").locator(".sparkline-line").first
         wait_until(
-            lambda: (lines.get_attribute("d") or "").count("L") >= PRICES_SHOWN, "enough prices for a trend"
+            lambda: (line.get_attribute("d") or "").count("L") >= PRICES_SHOWN, "enough prices for a trend"
         )
+
+    def types() -> bool:
+        typist.find("composer").press_sequentially("…")
+        return "is typing" in person.find("typing").inner_text()
+
+    wait_until(types, "the line that says who is typing")
 
 
 def picture(person: Person, path: Path) -> None:

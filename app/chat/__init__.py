@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from flask import Flask
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from app.chat import models as models
 from app.chat.namespace import ChatNamespace
 from app.chat.service import ChatService
 from app.extensions import db
-from app.realtime import SocketIO
+from app.realtime import Rates, SocketIO
 from config import Settings
 
 
@@ -18,11 +16,12 @@ def init_app(app: Flask, socketio: SocketIO, settings: Settings) -> None:
     """Register `/chat`; pages and API find it as `app.extensions["chat"]`."""
     rates = {
         "default": settings.rate_default,
+        "connect": settings.rate_connect,
         "send": settings.rate_send,
         "typing": settings.rate_typing,
         "create": settings.rate_create,
     }
     service = ChatService(db, settings)
-    namespace = ChatNamespace(service, settings, MovingWindowRateLimiter(MemoryStorage()), rates)
+    namespace = ChatNamespace(service, settings, Rates(rates))
     socketio.on_namespace(namespace)
     app.extensions["chat"] = namespace

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from dataclasses import dataclass
 
 from app.errors import EventError
 
-# Letters and digits of any script, and little else: no control or invisible characters, no line breaks.
-PERSON = re.compile(r"[^\W_][\w .'’-]*")
-ROOM = re.compile(r"[^\W_][\w-]*")
 MIN_CHARS = 2
+PERSON_PUNCTUATION = " .'’-_"
+ROOM_PUNCTUATION = "-_"
+# Letters and marks by category that nobody can see: fillers, joiners and a blank Braille cell.
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# Scripts whose letters look like each other's; a name is written in one of them.
+LOOK_ALIKE_SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC"})
 
 
-def _fold(name: str) -> str:
+def name_key(name: str) -> str:
     """The form in which names are compared (Unicode 3.13, D147: caseless matching of identifiers)."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return " ".join(folded.split())
+    return " ".join(folded.replace("’", "'").split())
 
 
-def _checked(name: str, max_chars: int, pattern: re.Pattern[str], allowed: str) -> tuple[str, str]:
+def _is_well_formed(name: str, punctuation: str) -> bool:
+    """Letters, digits and marks of any script, and `punctuation`, beginning with a letter or digit."""
+    scripts = set()
+    for character in name:
+        category = unicodedata.category(character)[0]
+        if character in INVISIBLE or not (category in "LNM" or character in punctuation):
+            return False
+        if category == "L":
+            scripts.add(unicodedata.name(character, "").partition(" ")[0])
+    return unicodedata.category(name[0])[0] in "LN" and len(scripts & LOOK_ALIKE_SCRIPTS) <= 1
+
+
+def _checked(name: str, max_chars: int, punctuation: str, allowed: str) -> tuple[str, str]:
     name = " ".join(unicodedata.normalize("NFKC", name).split())
     if len(name) > max_chars:
         raise EventError(
             "too_long", f"At most {max_chars} characters, please.", field="name", limit=max_chars
         )
-    if len(name) < MIN_CHARS or not pattern.fullmatch(name):
+    if len(name) < MIN_CHARS or not _is_well_formed(name, punctuation):
         raise EventError(
-            "bad_payload", f"A name has at least {MIN_CHARS} characters: {allowed}", field="name"
+            "bad_payload",
+            f"A name has at least {MIN_CHARS} characters: letters and digits of one script{allowed}, "
+            "beginning with a letter or digit.",
+            field="name",
         )
-    return name, _fold(name)
+    return name, name_key(name)
 
 
 def person_name(name: str, max_chars: int) -> tuple[str, str]:
@@ -38,9 +55,7 @@ def person_name(name: str, max_chars: int) -> tuple[str, str]:
 
     :raises EventError: `bad_payload` or `too_long`.
     """
-    return _checked(
-        name, max_chars, PERSON, "letters, digits, spaces and . ' - _, beginning with a letter or digit."
-    )
+    return _checked(name, max_chars, PERSON_PUNCTUATION, ", spaces and . ' - _")
 
 
 def room_name(name: str, max_chars: int) -> tuple[str, str]:
@@ -48,12 +63,8 @@ def room_name(name: str, max_chars: int) -> tuple[str, str]:
 
     :raises EventError: `bad_payload` or `too_long`.
     """
-    return _checked(
-        "-".join(name.strip().removeprefix("#").split()),
-        max_chars,
-        ROOM,
-        "letters, digits, - and _, beginning with a letter or digit.",
-    )
+    hyphenated = "-".join(name.strip().removeprefix("#").split())
+    return _checked(hyphenated, max_chars, ROOM_PUNCTUATION, ", - and _")
 
 
 @dataclass
@@ -74,12 +85,13 @@ class Names:
         self._lease_seconds = lease_seconds
         self._leases: dict[str, Lease] = {}
 
-    def claim(self, key: str, owner: str, now: float, *, online: bool) -> bool:
-        """Take a name; False when somebody else holds it.
+    def claim(self, name: str, owner: str, now: float, *, online: bool) -> bool:
+        """Take a name; False when somebody else holds it, or one that compares equal.
 
         :param online: whether the owner is connected, so that the name is theirs without an end.
         :param now: seconds on a clock that never goes back.
         """
+        key = name_key(name)
         lease = self._leases.get(key)
         if lease and lease.owner != owner and (lease.until is None or lease.until > now):
             return False
@@ -90,14 +102,15 @@ class Names:
         self._forget(now)
         return True
 
-    def went_offline(self, key: str, owner: str, now: float) -> None:
+    def went_offline(self, name: str, owner: str, now: float) -> None:
         """Start the lease of somebody whose last connection is gone."""
-        lease = self._leases.get(key)
+        lease = self._leases.get(name_key(name))
         if lease and lease.owner == owner:
             lease.until = now + self._lease_seconds
 
-    def release(self, key: str, owner: str) -> None:
+    def release(self, name: str, owner: str) -> None:
         """Give a name back at once."""
+        key = name_key(name)
         lease = self._leases.get(key)
         if lease and lease.owner == owner:
             del self._leases[key]

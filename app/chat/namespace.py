@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import ClassVar
 
-from limits.strategies import RateLimiter
 from pydantic import BaseModel
 
 from app.auth import User, current_user
 from app.chat import names, schemas
 from app.chat.service import ChatService
 from app.errors import EventError
-from app.realtime import Client, EventNamespace, Nothing, Presence, event
+from app.realtime import Client, EventNamespace, Nothing, Presence, Rates, event
 from app.realtime.presence import User as Person
 from config import Settings
 
@@ -54,14 +52,11 @@ class ChatNamespace(EventNamespace):
         "typing": schemas.TypingNotice,
     }
 
-    def __init__(
-        self, service: ChatService, settings: Settings, limiter: RateLimiter, rates: Mapping[str, str]
-    ) -> None:
-        super().__init__("/chat", limiter, rates)
+    def __init__(self, service: ChatService, settings: Settings, rates: Rates) -> None:
+        super().__init__("/chat", rates)
         self.service = service
         self.presence = Presence()
         self.names = names.Names(settings.chat_name_lease_seconds)
-        self._name_max_chars = settings.chat_name_max_chars
 
     # Connections.
 
@@ -72,13 +67,17 @@ class ChatNamespace(EventNamespace):
     def connected(self, client: Client) -> None:
         """Claim the user's name and put the connection into the user's rooms."""
         user = _user(client)
-        joined = self.service.joined(user)
         if not self.claim_name(user, online=True):
             raise EventError("name_taken", f"Somebody else is here as {user.name}.")
+        # Before the first wait: whoever signs out or joins a room meanwhile must find this connection.
         self.presence.connect(client.sid, user)
         self.enter_room(client.sid, _user_key(user.id))
-        for room_id in joined:
-            self._enter(client.sid, user, room_id)
+        try:
+            for room_id in self.service.joined(user):
+                self._enter(client.sid, user, room_id)
+        except BaseException:
+            self.disconnected(client, "refused")
+            raise
 
     def disconnected(self, client: Client, reason: str) -> None:
         """Tell the rooms that the user is gone, when this was the user's last connection there."""
@@ -88,21 +87,26 @@ class ChatNamespace(EventNamespace):
         for room_id in departure.rooms:
             self._tell_moved("member_left", departure.user, room_id)
         if departure.offline:
-            self.names.went_offline(self._name_key(departure.user), departure.user.id, time.monotonic())
+            self.names.went_offline(departure.user.name, departure.user.id, time.monotonic())
 
     def claim_name(self, user: User, *, online: bool = False) -> bool:
         """Reserve a user's name; False when somebody else who is online has it."""
-        return self.names.claim(self._name_key(user), user.id, time.monotonic(), online=online)
+        return self.names.claim(user.name, user.id, time.monotonic(), online=online)
+
+    def forget_name(self, user: User) -> None:
+        """Give a name back that was claimed."""
+        self.names.release(user.name, user.id)
 
     def forget(self, user: User) -> None:
-        """End a user's connections and give the name back: the user has signed out."""
+        """End a guest's connections, memberships and hold on the name: this guest will not come back."""
         for sid in self.presence.sids(user.id):
             connection = self.server.manager.eio_sid_from_sid(sid, self.namespace)
             self.disconnect(sid)
             # The connection below still carries the cookie of before, and would let the client in again.
             if connection in self.server.eio.sockets:
                 self.server.eio.disconnect(connection)
-        self.names.release(self._name_key(user), user.id)
+        self.forget_name(user)
+        self.service.leave_all(user)
 
     # Rooms.
 
@@ -239,6 +243,3 @@ class ChatNamespace(EventNamespace):
 
     def _members(self, room_id: int) -> list[schemas.Member]:
         return [_member(user) for user in self.presence.members(room_id)]
-
-    def _name_key(self, user: Person) -> str:
-        return names.person_name(user.name, self._name_max_chars)[1]

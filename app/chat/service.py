@@ -70,7 +70,7 @@ class ChatService:
         """Put a new guest into the default room, and make that room if need be."""
         _, key = names.room_name(self._settings.chat_default_room, self._settings.chat_room_name_max_chars)
         for room in self.rooms():
-            if names.room_name(room.name, len(room.name))[1] == key:
+            if names.name_key(room.name) == key:
                 self.join(user, room.id)
                 return
         try:
@@ -84,6 +84,10 @@ class ChatService:
     def leave(self, user: User, room_id: int) -> schemas.Room:
         """Leave a room. :raises EventError: `room_not_found`."""
         return self._db.write(store.leave, user, room_id)
+
+    def leave_all(self, user: User) -> None:
+        """Leave every room."""
+        self._db.write(store.leave_all, user)
 
     def post(self, user: User, room_id: int, client_id: str, text: str) -> tuple[schemas.Message, bool]:
         """Store a message, once for each `client_id` of a user.

@@ -92,6 +92,11 @@ def leave(session: Session, user: User, room_id: int) -> schemas.Room:
     return room
 
 
+def leave_all(session: Session, user: User) -> None:
+    """Take a user out of all rooms."""
+    session.execute(delete(Membership).where(Membership.user_id == user.id))
+
+
 def post(
     session: Session, user: User, room_id: int, client_id: str, text: str, now_ms: int
 ) -> tuple[schemas.Message, bool]:

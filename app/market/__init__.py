@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from flask import Flask
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 
 from app.market.board import Board
 from app.market.feed import Feed
@@ -20,7 +18,7 @@ from app.market.sources import (
     Source,
     SourceError,
 )
-from app.realtime import Emitter, SocketIO
+from app.realtime import Emitter, Rates, SocketIO
 from config import Settings, SettingsError
 
 SAMPLE_SESSION = Path(__file__).with_name("session.csv")
@@ -37,9 +35,8 @@ def init_app(app: Flask, socketio: SocketIO, emitter: Emitter, settings: Setting
     except SourceError as error:
         raise SettingsError(f"MARKET_SOURCE={settings.market_source}: {error}") from None
     board = Board(source.symbols) if source else None
-    rates = {"default": settings.rate_default}
-    limiter = MovingWindowRateLimiter(MemoryStorage())
-    namespace = MarketNamespace(board, limiter, rates)
+    rates = Rates({"default": settings.rate_default, "connect": settings.rate_connect})
+    namespace = MarketNamespace(board, rates)
     socketio.on_namespace(namespace)
     app.extensions["market"] = namespace
     return Feed(source, board, emitter, namespace.namespace) if source and board else None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import ClassVar
 
-from limits.strategies import RateLimiter
 from pydantic import BaseModel
 
 from app.errors import EventError
 from app.market import schemas
 from app.market.board import Board
 from app.market.feed import room_of
-from app.realtime import Client, EventNamespace, Nothing, event
+from app.realtime import Client, EventNamespace, Nothing, Rates, event
 
 
 class MarketNamespace(EventNamespace):
@@ -25,8 +24,8 @@ class MarketNamespace(EventNamespace):
     # The feed's threads send it, through the emitter.
     emits: ClassVar[dict[str, type[BaseModel]]] = {"tick": schemas.Tick}
 
-    def __init__(self, board: Board | None, limiter: RateLimiter, rates: Mapping[str, str]) -> None:
-        super().__init__("/market", limiter, rates)
+    def __init__(self, board: Board | None, rates: Rates) -> None:
+        super().__init__("/market", rates)
         self._board = board
 
     @event(answer=schemas.SymbolsAnswer)

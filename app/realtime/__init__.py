@@ -4,6 +4,7 @@ from app.realtime.emitter import Emitter
 from app.realtime.errors import EventError
 from app.realtime.namespace import Client, EventNamespace, Nothing, event
 from app.realtime.presence import Presence, User
+from app.realtime.rates import Rates
 from app.realtime.socketio import SocketIO
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "EventNamespace",
     "Nothing",
     "Presence",
+    "Rates",
     "SocketIO",
     "User",
     "event",

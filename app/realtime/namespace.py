@@ -9,21 +9,21 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import structlog
 from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace
-from limits import RateLimitItem, parse_many
-from limits.strategies import RateLimiter
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from app.realtime.errors import EventError
 from app.realtime.presence import User
+from app.realtime.rates import Rates
 from app.realtime.socketio import RESERVED_EVENTS, client_wants_ack
 
 log = structlog.get_logger(__name__)
@@ -35,11 +35,15 @@ class Client:
 
     sid: str
     user: User | None
+    address: str
 
     @property
-    def rate_key(self) -> str:
-        """Who pays for an event: the user over all connections, or the connection itself."""
-        return f"user:{self.user.id}" if self.user else f"sid:{self.sid}"
+    def payer(self) -> str:
+        """Who pays for an event: the user over all connections; who has not signed in, the address.
+
+        Not the connection: another one costs nothing.
+        """
+        return f"user:{self.user.id}" if self.user else f"address:{self.address}"
 
 
 @dataclass(frozen=True)
@@ -80,9 +84,8 @@ class EventNamespace(Namespace):  # type: ignore[misc]
     """A class-based namespace whose events are checked before a handler sees them.
 
     :param namespace: its name, for example "/chat".
-    :param limiter: keeps the counts of the rates.
-    :param rates: rates by name, in the notation of the `limits` library; must hold "default".
-    :raises ValueError: when an event names a rate that `rates` does not have.
+    :param rates: how often clients may do what; must have "default" and "connect".
+    :raises ValueError: when a rate is missing that an event names.
     """
 
     requires_user: ClassVar[bool] = True
@@ -92,20 +95,20 @@ class EventNamespace(Namespace):  # type: ignore[misc]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        cls.events = {
-            name.removeprefix("on_"): method.__event__
-            for name, method in vars(cls).items()
-            if hasattr(method, "__event__")
+        handlers = {name[3:]: method for name, method in vars(cls).items() if name.startswith("on_")}
+        cls.events = cls.events | {
+            name: method.__event__ for name, method in handlers.items() if hasattr(method, "__event__")
         }
+        for name in handlers.keys() - cls.events.keys() - RESERVED_EVENTS:
+            raise TypeError(f"{cls.__name__}.on_{name} would never be called: declare it with @event(Schema)")
 
-    def __init__(self, namespace: str, limiter: RateLimiter, rates: Mapping[str, str]) -> None:
+    def __init__(self, namespace: str, rates: Rates) -> None:
         super().__init__(namespace)
-        self._limiter = limiter
-        self._rates: dict[str, list[RateLimitItem]] = {k: parse_many(v) for k, v in rates.items()}
+        self._rates = rates
         self._clients: dict[str, Client] = {}
-        for name, spec in self.events.items():
-            if spec.rate not in self._rates:
-                raise ValueError(f"{namespace} {name}: rate {spec.rate!r} is none of {list(self._rates)}")
+        for rate in {"default", "connect", *(spec.rate for spec in self.events.values())}:
+            if rate not in rates:
+                raise ValueError(f"{namespace}: there is no rate {rate!r}")
 
     # What a subclass may override.
 
@@ -136,7 +139,8 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             user = self.authenticate(auth)
             if user is None and self.requires_user:
                 raise EventError("unauthorized", "Sign in first.")
-            client = Client(request.sid, user)  # type: ignore[attr-defined]
+            client = Client(request.sid, user, request.remote_addr or "")  # type: ignore[attr-defined]
+            self.spend("connect", client.payer)
             self.connected(client)
         except Exception as error:
             refusal = error if isinstance(error, EventError) else self._defect("connect")
@@ -198,8 +202,10 @@ class EventNamespace(Namespace):  # type: ignore[misc]
         """Check user, rate and payload, then call the handler."""
         if client is None:
             raise EventError("unauthorized", "This connection is not signed in: connect again.")
+        if client.user and client.user.expires_at <= time.time():
+            raise EventError("unauthorized", "Your session has ended: sign in again.")
         spec = self.events.get(name)
-        self._spend(spec.rate if spec else "default", client)
+        self.spend(spec.rate if spec else "default", client.payer)
         if spec is None:
             known = ", ".join(self.events)
             raise EventError("unknown_event", f"{self.namespace} has no such event. It has: {known}.")
@@ -207,17 +213,19 @@ class EventNamespace(Namespace):  # type: ignore[misc]
         answer: BaseModel | None = handler(client, _parse(spec.schema, args))
         return answer.model_dump() if answer else {}
 
-    def _spend(self, rate: str, client: Client) -> None:
-        """Count one event against its rate."""
-        for item in self._rates[rate]:
-            if not self._limiter.hit(item, self.namespace, rate, client.rate_key):
-                reset = self._limiter.get_window_stats(item, self.namespace, rate, client.rate_key).reset_time
-                wait_ms = max(1, round((reset - time.time()) * 1000))
-                raise EventError(
-                    "rate_limited",
-                    f"That was too fast. Try again in {max(1, round(wait_ms / 1000))} s.",
-                    retry_after_ms=wait_ms,
-                )
+    def spend(self, rate: str, payer: str) -> None:
+        """Count something against a rate.
+
+        :param payer: whose; see `Client.payer`.
+        :raises EventError: `rate_limited`, with `retry_after_ms`.
+        """
+        wait_seconds = self._rates.spend(rate, payer, time.monotonic())
+        if wait_seconds:
+            raise EventError(
+                "rate_limited",
+                f"That was too fast. Try again in {math.ceil(wait_seconds)} s.",
+                retry_after_ms=math.ceil(wait_seconds * 1000),
+            )
 
 
 def _parse(schema: type[BaseModel], args: tuple[object, ...]) -> BaseModel:

@@ -24,6 +24,10 @@ class User(Protocol):
     def name(self) -> str:
         """To be shown to others."""
 
+    @property
+    def expires_at(self) -> float:
+        """When the session ends, in seconds since 1970."""
+
 
 @dataclass(frozen=True)
 class Departure:

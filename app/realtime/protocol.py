@@ -96,6 +96,11 @@ def careful_websocket(driver: type) -> type:
     """Subclass an Engine.IO WebSocket driver: a frame that is no packet is taken for the end."""
 
     class CarefulWebSocket(driver):  # type: ignore[misc]
+        def __init__(self, handler: Any, server: Any) -> None:
+            super().__init__(handler, server)
+            # Otherwise a message is in memory before anybody asks how large it is.
+            self.server_args["max_message_size"] = server.max_http_buffer_size
+
         def wait(self) -> str | bytes | None:
             data: str | bytes | None = super().wait()
             if data is not None and not _is_engine_packet(data):

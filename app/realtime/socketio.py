@@ -36,9 +36,18 @@ class Server(pysocketio.Server):  # type: ignore[misc]
     """python-socketio's server that remembers whether a client asked for an acknowledgement."""
 
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
-        # The connection may be closed while its first packet waits to be handled.
-        if eio_sid in self.environ:
-            super()._handle_connect(eio_sid, namespace, data)
+        environ = self.environ.get(eio_sid)
+        if environ is None:
+            # The connection was closed while its first packet waited to be handled.
+            return
+        super()._handle_connect(eio_sid, namespace, data)
+        if eio_sid not in self.environ:
+            # It was closed while the connect handler waited, and the library runs no disconnect handler then.
+            self.environ[eio_sid] = environ
+            try:
+                self._handle_disconnect(eio_sid, namespace, self.reason.TRANSPORT_CLOSE)
+            finally:
+                del self.environ[eio_sid]
 
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:

@@ -14,8 +14,8 @@ from app.chat import schemas
 from app.chat.namespace import ChatNamespace
 from app.errors import EventError
 from app.extensions import limiter, openapi, socketio
-from app.realtime import Emitter
-from app.realtime.emitter import EmitterFull
+from app.realtime import Client, Emitter
+from app.realtime.emitter import EmitterFull, EmitterStopped
 from app.realtime.namespace import payload_error
 from app.realtime.socketio import RESERVED_EVENTS
 from config import Settings
@@ -130,6 +130,11 @@ def writer() -> User:
     return user
 
 
+def payer(user: User) -> str:
+    """Name who pays: the same budget as over the socket."""
+    return Client("", user, "").payer
+
+
 @api.get("/rooms")
 @openapi.validate(
     resp=Response(HTTP_200=schemas.RoomsAnswer, **ERRORS), security=SESSION_OR_TOKEN, tags=["rooms"]
@@ -150,7 +155,9 @@ def list_rooms() -> schemas.RoomsAnswer:
 )
 def create_room(json: NewRoom) -> tuple[schemas.RoomAnswer, int]:
     """Make a room and join it."""
-    room = chat().create_room(writer(), json.name)
+    user = writer()
+    chat().spend("create", payer(user))
+    room = chat().create_room(user, json.name)
     return schemas.RoomAnswer(room=room), 201
 
 
@@ -182,7 +189,6 @@ def list_messages(room_id: int, query: Page) -> schemas.HistoryAnswer:
 
 
 @api.post("/rooms/<int(max=9007199254740991):room_id>/messages")
-@limiter.limit(lambda: current_app.extensions["settings"].rate_send)
 @openapi.validate(
     json=NewMessage,
     resp=Response(HTTP_201=schemas.MessageAnswer, HTTP_403=Problem, HTTP_404=Problem, **ERRORS),
@@ -192,7 +198,9 @@ def list_messages(room_id: int, query: Page) -> schemas.HistoryAnswer:
 )
 def post_message(room_id: int, json: NewMessage) -> tuple[schemas.MessageAnswer, int]:
     """Post a message; the same `client_id` again is the same message."""
-    message = chat().post(writer(), room_id, json.client_id, json.text)
+    user = writer()
+    chat().spend("send", payer(user))
+    message = chat().post(user, room_id, json.client_id, json.text)
     return schemas.MessageAnswer(message=message), 201
 
 
@@ -219,6 +227,6 @@ def emit(json: Emission) -> tuple[Accepted, int]:
     emitter: Emitter = current_app.extensions["emitter"]
     try:
         emitter.emit(json.event, json.data, namespace=json.namespace, to=json.to, timeout=EMIT_WAIT_SECONDS)
-    except EmitterFull as error:
+    except (EmitterFull, EmitterStopped) as error:
         raise EventError("unavailable", str(error), retry_after_ms=EMIT_RETRY_AFTER_MS) from None
     return Accepted(depth=emitter.stats().depth), 202

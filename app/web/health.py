@@ -16,6 +16,8 @@ from app.realtime import Emitter
 
 # A load balancer asks every few seconds and gives up soon; a check that hangs tells it nothing.
 CHECK_TIMEOUT_SECONDS = 2.0
+# A full emitter is normal in a burst, for its producers wait; one that stands still is not.
+LAG_MAX_SECONDS = 5.0
 
 
 class NotReady(Exception):
@@ -54,7 +56,8 @@ def _check(ask: Callable[[], dict[str, object]]) -> dict[str, object]:
     except Exception as error:
         # Whatever is wrong with a part, this page must be able to say it: in one line, and what lies below.
         cause = getattr(error.__cause__, "orig", None) or error.__cause__ or error
-        outcome = {"ok": False, "reason": f"{type(cause).__name__}: {str(cause).strip().splitlines()[0]}"}
+        details = str(cause).strip().splitlines() or ["no details"]
+        outcome = {"ok": False, "reason": f"{type(cause).__name__}: {details[0]}"}
     return {**outcome, "elapsed_ms": round((time.perf_counter() - started) * 1000, 2)}
 
 
@@ -85,6 +88,6 @@ def _emitter() -> dict[str, object]:
     stats = emitter.stats()
     if not stats.running:
         raise NotReady("the emitter is not running")
-    if stats.depth >= stats.maxsize:
-        raise NotReady(f"the emitter is full: {stats.depth} of {stats.maxsize} events wait")
+    if stats.lag_seconds > LAG_MAX_SECONDS:
+        raise NotReady(f"the emitter is stuck: {stats.depth} events wait, one for {stats.lag_seconds:.1f} s")
     return {"depth": stats.depth, "lag_ms": round(stats.lag_seconds * 1000, 2), "dropped": stats.dropped}

@@ -10,9 +10,9 @@ from flask import Blueprint, Flask, current_app, redirect, render_template, requ
 from flask.typing import ResponseReturnValue
 
 from app import auth
-from app.chat.names import person_name
+from app.chat.names import name_key, person_name
 from app.chat.namespace import ChatNamespace
-from app.errors import EventError
+from app.errors import CODES, EventError
 from app.extensions import limiter, openapi
 from config import Settings
 
@@ -76,14 +76,24 @@ def do_sign_in() -> ResponseReturnValue:
     """Sign a guest in."""
     settings: Settings = current_app.extensions["settings"]
     typed = request.form.get("name", "")
+    before = auth.current_user()
     try:
-        name, _ = person_name(typed, settings.chat_name_max_chars)
+        name, key = person_name(typed, settings.chat_name_max_chars)
+        if before and name_key(before.name) == key:
+            # The form was sent twice, or from another tab.
+            return redirect(url_for("pages.index"), 303)
         user = auth.new_guest(name)
         if not _chat().claim_name(user):
             return _sign_in_page(typed, REASONS["name_taken"], 409)
-        _chat().service.join_default(user)
+        try:
+            _chat().service.join_default(user)
+        except BaseException:
+            _chat().forget_name(user)
+            raise
     except EventError as error:
-        return _sign_in_page(typed, error.message, 422 if error.code != "unavailable" else 503)
+        return _sign_in_page(typed, error.message, CODES[error.code].http_status)
+    if before:
+        _chat().forget(before)
     auth.sign_in(user)
     return redirect(url_for("pages.index"), 303)
 

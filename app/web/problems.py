@@ -47,8 +47,13 @@ def _wants_json() -> bool:
     return request.path.startswith("/api/") or not request.accept_mimetypes.accept_html
 
 
-def _refused(error: EventError) -> Response:
+def _refused(error: EventError) -> Response | tuple[str, int]:
     code = CODES[error.code]
+    if not _wants_json():
+        page = render_template(
+            "error.html", status=code.http_status, title=code.meaning, detail=error.message
+        )
+        return page, code.http_status
     return problem(code.http_status, code.meaning, error.message, code=error.code, **error.details)
 
 

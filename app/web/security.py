@@ -7,9 +7,10 @@ import re
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from app.errors import EventError
 from config import Settings
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
+# RFC 9110, 9.2.1: they change nothing.
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # Enough to see what is wrong, and no more than an attacker may make us remember.
 REPORTED_ORIGINS_MAX = 50
 
@@ -50,11 +53,14 @@ def flask_config(settings: Settings) -> dict[str, Any]:
         "PERMANENT_SESSION_LIFETIME": timedelta(days=settings.session_lifetime_days),
         "SESSION_COOKIE_SECURE": settings.session_cookie_secure,
         "SESSION_COOKIE_HTTPONLY": True,
-        # Lax keeps other sites' forms from acting for a user, and that is this application's CSRF protection.
+        # The session's end is fixed at the sign-in (app/auth.py); sending the cookie again would not move it.
+        "SESSION_REFRESH_EACH_REQUEST": False,
+        # Other sites' requests come without it; what they may do without one, `OriginCheck` decides.
         "SESSION_COOKIE_SAMESITE": "Lax",
         "TEMPLATES_AUTO_RELOAD": settings.app_env == "development",
         "RATELIMIT_STORAGE_URI": "memory://",
-        "RATELIMIT_STRATEGY": "moving-window",
+        # The exact moving window of the library keeps every address for ever.
+        "RATELIMIT_STRATEGY": "sliding-window-counter",
         "RATELIMIT_HEADERS_ENABLED": True,
     }
 
@@ -65,7 +71,7 @@ def cors_resources(settings: Settings) -> dict[str | re.Pattern[str], dict[str, 
 
 
 class OriginCheck:
-    """Decides which pages may open a socket: the application's own, and those in the settings.
+    """Decides which pages may open a socket or post: the application's own, and those in the settings.
 
     :param origins: `CORS_ORIGINS`.
     """
@@ -76,13 +82,16 @@ class OriginCheck:
 
     def __call__(self, origin: str, environ: dict[str, Any]) -> bool:
         """Say whether a page of this origin may; a refusal is logged with what to do about it."""
+        if not origin:
+            # Not a browser; a browser names the origin of a WebSocket and of every POST.
+            return False
         own = f"{environ.get('wsgi.url_scheme')}://{environ.get('HTTP_HOST')}"
         if origin == own or origin in self._origins or "*" in self._origins:
             return True
         if origin not in self._reported and len(self._reported) < REPORTED_ORIGINS_MAX:
             self._reported.add(origin)
             logger.warning(
-                "a page of %r may not open a socket at %r. If it is yours, add it to CORS_ORIGINS; if both "
+                "a page of %r may not use %r. If it is yours, add it to CORS_ORIGINS; if both "
                 "are the same site, the proxy in front hides it: set TRUSTED_PROXIES",
                 origin,
                 own,
@@ -92,6 +101,15 @@ class OriginCheck:
 
 def init_app(app: Flask, settings: Settings) -> None:
     """Add the headers, and believe as many proxies as the settings say."""
+
+    accepts = OriginCheck(settings.cors_origins)
+
+    @app.before_request
+    def refuse_other_sites() -> None:
+        """Keep another site's form from signing its visitors in or out."""
+        origin = request.headers.get("Origin")
+        if request.method not in SAFE_METHODS and origin and not accepts(origin, request.environ):
+            raise EventError("forbidden", "This request was sent by a page of another site.")
 
     @app.after_request
     def add_headers(response: Response) -> Response:

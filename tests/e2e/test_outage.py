@@ -57,15 +57,14 @@ def test_what_others_wrote_meanwhile_is_fetched(meet: Meet, own_node: Node) -> N
     ada, bob = meet("Ada"), meet("Bob")
     ada.send("Before.")
     expect(bob.message("Before.")).to_be_visible()
-    with bob.watch.outage():
+    with ada.watch.outage(), bob.watch.outage():
         bob.watch.allow("ERR_INTERNET_DISCONNECTED|ERR_NETWORK")
         bob.context.set_offline(True)
         own_node.signal(signal.SIGHUP)  # cuts what is open: a real network takes long to tell
         expect(bob.find("connection-banner")).to_be_visible()
+        ada.send("You are missing this.")
+        ada.send("And this.")
         expect(ada.find("connection-banner")).to_be_hidden()
-        with ada.watch.outage():
-            ada.send("You are missing this.")
-            ada.send("And this.")
         bob.context.set_offline(False)
         expect(bob.message("And this.")).to_be_visible()
     assert bob.messages() == ["Before.", "You are missing this.", "And this."]

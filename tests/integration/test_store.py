@@ -22,8 +22,9 @@ from app.schema import current, upgrade, wanted
 from config import load_settings
 from config.settings import ROOT
 from tests.support.servers import Postgres
+from tests.unit.conftest import close_database
 
-ADA, BOB = User("ada", "Ada"), User("bob", "Bob")
+ADA, BOB = User("ada", "Ada", 9e9), User("bob", "Bob", 9e9)
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -36,9 +37,7 @@ def empty_app(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Flask]
     app = create_app(load_settings(app_env="testing", database_url=url, market_source="off"))
     with app.app_context():
         yield app
-        db.engine.dispose()
-    if "database_thread" in app.extensions:
-        app.extensions["database_thread"].kill()
+    close_database(app)
 
 
 @pytest.fixture
@@ -154,7 +153,7 @@ def test_rooms_made_at_once_are_one(service: ChatService) -> None:
 
 
 def test_joining_at_once_in_two_tabs_is_joining(service: ChatService) -> None:
-    guest = User("guest", "Guest")
+    guest = User("guest", "Guest", 9e9)
     greenlets = [gevent.spawn(in_context(service.join, guest, 1)) for _ in range(8)]
     gevent.joinall(greenlets, raise_error=True)
     assert service.joined(guest) == [1]

@@ -32,6 +32,14 @@ def make_settings(tmp_path: Path, **overrides: Any) -> Settings:
     return load_settings(**values | overrides)
 
 
+def close_database(app: Flask) -> None:
+    """End the connections and threads of an application's database."""
+    db.disconnect(app)
+    for lane in app.extensions["database_lanes"]:
+        if lane.thread:
+            lane.thread.kill()
+
+
 @pytest.fixture
 def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     """Make an application with an up-to-date database; settings by keyword."""
@@ -46,10 +54,7 @@ def make_app(tmp_path: Path) -> Iterator[MakeApp]:
     yield make
     for app in made:
         app.extensions["lifecycle"].stop()
-        with app.app_context():
-            db.engine.dispose()
-        if "database_thread" in app.extensions:
-            app.extensions["database_thread"].kill()
+        close_database(app)
 
 
 @pytest.fixture

@@ -127,9 +127,10 @@ def test_a_lock_that_stays_is_answered_as_unavailable(make_app: MakeApp, tmp_pat
 def test_transactions_run_in_a_thread_of_their_own(app: Flask) -> None:
     identify = monkey.get_original("threading", "get_ident")
     with app.app_context():
-        idents = {db.write(lambda _session: identify()) for _ in range(3)}
-    assert len(idents) == 1
-    assert identify() not in idents
+        writers = {db.write(lambda _session: identify()) for _ in range(3)}
+        readers = {db.read(lambda _session: identify()) for _ in range(3)}
+    assert len(writers) == len(readers) == 1
+    assert len({identify(), *writers, *readers}) == 3
     assert threading.current_thread() is threading.main_thread()
 
 
@@ -147,3 +148,38 @@ def test_a_writer_has_the_lock_from_its_first_statement(app: Flask, tmp_path: Pa
 
     with app.app_context():
         db.write(read_then_write)
+
+
+def test_reading_cannot_write(app: Flask) -> None:
+    with app.app_context(), pytest.raises(EventError, match="busy"):
+        db.read(lambda session: session.execute(text("DELETE FROM rooms")))
+
+
+def test_those_who_wait_in_line_for_a_lock_do_not_add_up(make_app: MakeApp, tmp_path: Path) -> None:
+    app = make_app(database_timeout_seconds=0.5)
+    other = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+
+    def write() -> str:
+        with app.app_context():
+            try:
+                db.write(add_room, "never")
+            except EventError as error:
+                return error.code
+        return "stored"
+
+    def read() -> list[str]:
+        with app.app_context():
+            return db.read(names)
+
+    started = time.perf_counter()
+    writers = [gevent.spawn(write) for _ in range(12)]
+    reader = gevent.spawn(read)
+    assert reader.get(timeout=30) == []
+    read_after = time.perf_counter() - started
+    gevent.joinall(writers, timeout=30, raise_error=True)
+    all_after = time.perf_counter() - started
+    other.close()
+    assert {writer.value for writer in writers} == {"unavailable"}
+    assert all_after < 0.5 * 6, "twelve times the timeout, one after the other, would be 6 s"
+    assert read_after < all_after / 2, "a reader waits for no writer"

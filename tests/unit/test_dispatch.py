@@ -4,11 +4,9 @@ from typing import Annotated, Any
 
 import pytest
 from flask import Flask
-from limits.storage import MemoryStorage
-from limits.strategies import MovingWindowRateLimiter
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.realtime import Client, EventError, EventNamespace, Nothing, SocketIO, event
+from app.realtime import Client, EventError, EventNamespace, Nothing, Rates, SocketIO, event
 
 
 class Echo(BaseModel):
@@ -45,8 +43,8 @@ class EchoNamespace(EventNamespace):
 def make(rates: dict[str, str] | None = None, connected: Any = None) -> tuple[EchoNamespace, Any]:
     app = Flask("echo")
     socketio = SocketIO(app, async_mode="gevent", async_handlers=False)
-    limiter = MovingWindowRateLimiter(MemoryStorage())
-    namespace = EchoNamespace("/echo", limiter, rates or {"default": "1000/second", "rare": "1/minute"})
+    plenty = {"default": "1000/second", "connect": "1000/second", "rare": "1/minute"}
+    namespace = EchoNamespace("/echo", Rates(plenty if rates is None else rates))
     if connected:
         namespace.connected = connected  # type: ignore[method-assign]
     socketio.on_namespace(namespace)
@@ -100,7 +98,7 @@ def test_a_handler_may_disconnect_its_own_client() -> None:
 
 def test_an_undeclared_rate_is_refused_at_the_start() -> None:
     with pytest.raises(ValueError, match="rare"):
-        make({"default": "1/second"})
+        make({"default": "1/second", "connect": "1/second"})
 
 
 def test_only_declared_events_are_emitted() -> None:
@@ -129,3 +127,80 @@ def test_an_unknown_connection_is_unauthorized() -> None:
     namespace, socket = make()
     namespace._clients.clear()
     assert ask(socket, "echo")["error"]["code"] == "unauthorized"
+
+
+def test_each_event_spends_its_own_rate_and_unknown_ones_the_default() -> None:
+    _, socket = make({"default": "2/hour", "connect": "9/hour", "rare": "1/hour"})
+    assert ask(socket, "rare")["ok"]
+    assert ask(socket, "rare")["error"]["code"] == "rate_limited"
+    assert ask(socket, "echo")["ok"]
+    assert ask(socket, "unknown")["error"]["code"] == "unknown_event"
+    refused = ask(socket, "echo")["error"]
+    assert refused["code"] == "rate_limited"
+    assert 0 < refused["retry_after_ms"] <= 1_800_000
+
+
+def test_another_connection_brings_no_new_budget() -> None:
+    namespace, socket = make({"default": "1/hour", "connect": "3/hour", "rare": "1/hour"})
+    assert ask(socket, "echo")["ok"]
+    app = socket.app
+    other = namespace.socketio.test_client(app, namespace="/echo")
+    assert ask(other, "echo")["error"]["code"] == "rate_limited"
+    assert namespace.socketio.test_client(app, namespace="/echo").is_connected("/echo")
+    assert not namespace.socketio.test_client(app, namespace="/echo").is_connected("/echo"), "3 an hour"
+
+
+def test_a_client_that_goes_while_it_is_let_in_is_gone() -> None:
+    def vanish(client: Client) -> None:
+        namespace.server.environ.pop(next(iter(namespace.server.environ)))
+
+    namespace, first = make()
+    namespace.gone.clear()
+    first.disconnect("/echo")
+    namespace.gone.clear()
+    namespace.server.environ.clear()
+    namespace.connected = vanish  # type: ignore[method-assign]
+    namespace.socketio.test_client(first.app, namespace="/echo")
+    assert len(namespace.gone) == 1, "the disconnect handler ran"
+    assert not namespace._clients
+    assert not namespace.server.environ
+
+
+def test_a_connection_that_is_gone_already_is_not_let_in() -> None:
+    namespace, _ = make()
+    namespace.server._handle_connect("nobody", "/echo", None)
+    assert len(namespace._clients) == 1
+
+
+def test_nothing_is_kept_of_clients_that_are_gone() -> None:
+    namespace, socket = make()
+    for _ in range(20):
+        socket.disconnect("/echo")
+        socket.connect("/echo")
+        ask(socket, "echo")
+    socket.disconnect("/echo")
+    assert not namespace._clients
+
+
+def test_a_subclass_keeps_the_events_of_its_base() -> None:
+    class More(EchoNamespace):
+        @event()
+        def on_wave(self, client: Client, payload: Nothing) -> None:
+            """Wave."""
+
+    assert set(More.events) == {*EchoNamespace.events, "wave"}
+
+
+def test_a_handler_that_is_not_declared_is_refused() -> None:
+    with pytest.raises(TypeError, match=r"on_wave would never be called.*@event"):
+
+        class Forgotten(EventNamespace):
+            def on_wave(self) -> None:
+                """Look like a handler."""
+
+
+def test_long_names_of_events_are_cut_in_answers() -> None:
+    _, socket = make()
+    socket.emit("x" * 500, {}, namespace="/echo")
+    (error,) = socket.get_received("/echo")
+    assert error["args"][0]["event"] == "x" * 64

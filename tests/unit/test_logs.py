@@ -66,6 +66,16 @@ def test_quiet_endpoints_are_quiet_unless_they_fail(
     assert [line["status"] for line in lines(capsys)] == [503]
 
 
+def test_a_line_break_in_a_message_stays_in_its_line(
+    make_app: MakeApp, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_app(log_format="console")
+    capsys.readouterr()
+    logging.getLogger("some.library").warning("Invalid session %s", "x\n2026-11-20T00:00:00Z [info] FORGED")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "x\\n2026" in line
+
+
 def test_a_name_cannot_forge_a_line(make_app: MakeApp, capsys: pytest.CaptureFixture[str]) -> None:
     client = make_app(log_format="json").test_client()
     capsys.readouterr()

@@ -1,12 +1,15 @@
 """Pages, REST API, health and what every response carries, through Flask's test client."""
 
+import dataclasses
 import re
+import time
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from app.errors import EventError
 from app.extensions import socketio
 from tests.unit.conftest import MakeApp, Person
 
@@ -215,3 +218,126 @@ def test_static_files_are_kept_for_ever_only_under_a_versioned_address(make_app:
         etag = response.headers["ETag"]
     with client.get("/static/js/chat.js", headers={"If-None-Match": etag}) as response:
         assert response.status_code == 304
+
+
+def test_signing_in_again_under_the_same_name_changes_nothing(app: Flask) -> None:
+    ada = Person(app, "Ada")
+    assert ada.http.post("/sign-in", data={"name": " ada "}).status_code == 303
+    assert ada.socket.is_connected("/chat")
+    assert ada.ask("hello")["ok"]
+
+
+def test_signing_in_as_somebody_else_ends_who_one_was(app: Flask) -> None:
+    ada = Person(app, "Ada")
+    assert ada.http.post("/sign-in", data={"name": "Bob"}).status_code == 303
+    assert not ada.socket.is_connected("/chat")
+    assert app.test_client().post("/sign-in", data={"name": "Ada"}).status_code == 303, "the name is free"
+
+
+def test_a_sign_in_that_fails_gives_the_name_back(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise EventError("unavailable", "The database is busy.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(app.extensions["chat"].service, "join_default", fail)
+        assert app.test_client().post("/sign-in", data={"name": "Ada"}).status_code == 503
+    assert app.test_client().post("/sign-in", data={"name": "Ada"}).status_code == 303
+
+
+def test_signing_out_forgets_the_guest(app: Flask) -> None:
+    ada = Person(app, "Ada")
+    chat = app.extensions["chat"]
+    user = chat.presence.members(1)[0]
+    ada.http.post("/sign-out")
+    with app.app_context():
+        assert chat.service.joined(user) == []
+
+
+def test_a_lower_limit_on_names_does_not_lock_anybody_in(app: Flask) -> None:
+    ada = Person(app, "Ada Lovelace")
+    object.__setattr__(app.extensions["settings"], "chat_name_max_chars", 5)
+    assert ada.open().is_connected("/chat")
+    assert ada.http.post("/sign-out").status_code == 303
+
+
+@pytest.mark.parametrize("path", ["/sign-in", "/sign-out", "/api/v1/rooms"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost:1"])
+def test_another_sites_page_may_not_post(app: Flask, path: str, origin: str) -> None:
+    ada = Person(app, "Ada")
+    response = ada.http.post(path, data={"name": "Eve"}, headers={"Origin": origin})
+    assert response.status_code == 403
+    assert "Set-Cookie" not in response.headers
+    assert ada.socket.is_connected("/chat")
+
+
+def test_ones_own_and_listed_pages_may_post(make_app: MakeApp) -> None:
+    client = make_app(cors_origins=["https://friend.example"]).test_client()
+    for origin in ("http://localhost", "https://friend.example"):
+        response = client.post("/sign-in", data={"name": "Ada"}, headers={"Origin": origin})
+        assert response.status_code == 303
+
+
+def test_behind_a_trusted_proxy_the_outer_address_counts(make_app: MakeApp) -> None:
+    headers = {
+        "Origin": "https://chat.example",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "chat.example",
+        "X-Forwarded-For": "203.0.113.7",
+    }
+    for proxies, status in ((1, 303), (0, 403)):
+        client = make_app(trusted_proxies=proxies).test_client()
+        assert client.post("/sign-in", data={"name": "Ada"}, headers=headers).status_code == status
+
+
+def test_a_session_ends_when_its_time_is_over(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = Person(make_app(session_lifetime_days=1), "Ada")
+    real = time.time
+    monkeypatch.setattr("app.auth.time.time", lambda: real() + 86_401)
+    assert ada.http.get("/").status_code == 302
+    assert not ada.open().is_connected("/chat")
+    answer = ada.ask("hello")
+    assert answer["error"]["code"] == "unauthorized", "on a connection that is open, too"
+
+
+def test_rest_and_sockets_share_a_users_budget(make_app: MakeApp) -> None:
+    ada = Person(make_app(rate_send="1/hour", rate_create="1/hour"), "Ada")
+    assert ada.ask("send", {"room": 1, "client_id": "a", "text": "x"})["ok"]
+    refused = ada.http.post("/api/v1/rooms/1/messages", json={"client_id": "b", "text": "x"})
+    assert refused.status_code == 429
+    assert int(refused.headers["Retry-After"]) > 0
+    assert ada.http.post("/api/v1/rooms", json={"name": "first"}).status_code == 201
+    assert ada.ask("create_room", {"name": "second"})["error"]["code"] == "rate_limited"
+
+
+@pytest.mark.parametrize(("setting", "path"), [("rate_api", "/api/v1/rooms"), ("rate_emit", "/api/v1/emit")])
+def test_requests_are_limited_by_address(make_app: MakeApp, setting: str, path: str) -> None:
+    client = make_app(**{setting: "2/minute"}).test_client()
+    ask = client.get if setting == "rate_api" else lambda p: client.post(p, json={"event": "x"})
+    assert [ask(path).status_code for _ in range(3)] == [401, 401, 429]
+
+
+def test_emit_on_a_stopped_node_says_to_come_back(make_app: MakeApp) -> None:
+    app = make_app(api_token=TOKEN)
+    app.extensions["lifecycle"].start()
+    app.extensions["emitter"].stop()
+    response = app.test_client().post(
+        "/api/v1/emit", json={"event": "x"}, headers={"Authorization": f"Bearer {TOKEN}"}
+    )
+    assert response.status_code == 503
+
+
+def test_a_stuck_emitter_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    app.extensions["lifecycle"].start()
+    stats = dataclasses.replace(app.extensions["emitter"].stats(), lag_seconds=6.0, depth=3)
+    monkeypatch.setattr(app.extensions["emitter"], "stats", lambda: stats)
+    assert "stuck: 3 events wait" in app.test_client().get("/readyz").text
+
+
+def test_a_check_that_fails_without_words_is_still_told(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(socketio, "queue_status", fail)
+    response = app.test_client().get("/readyz")
+    assert response.status_code == 503
+    assert "TimeoutError: no details" in response.text

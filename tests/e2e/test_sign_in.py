@@ -42,7 +42,7 @@ def test_a_name_that_is_none_is_explained(meet: Meet) -> None:
     ada.page.goto(f"{ada.url}/sign-in")
     ada.find("name-input").fill("<script>")
     ada.find("sign-in-button").click()
-    expect(ada.find("sign-in-error")).to_contain_text("letters, digits")
+    expect(ada.find("sign-in-error")).to_contain_text("letters and digits")
     # What was typed is there to be corrected, as text.
     expect(ada.find("name-input")).to_have_value("<script>")
 

@@ -112,4 +112,6 @@ def _end(response: Response) -> Response:
         elapsed_ms=round((time.perf_counter() - g.started) * 1000, 1),
         address=request.remote_addr,
     )
+    # The greenlet lives on: its connection may become a WebSocket, whose events are not this request's.
+    structlog.contextvars.clear_contextvars()
     return response

@@ -32,7 +32,7 @@ e2e: $(VENV)/.installed-dev packages ## tests in a real browser
 	$(BIN)/python -m pytest tests/e2e
 
 packages: ## install the Debian packages that the tests need
-	@scripts/system-packages
+	@PYTHON=$(PYTHON) scripts/system-packages
 
 bench: $(VENV)/.installed ## print the benchmarks' figures
 	$(BIN)/python -m benchmarks.emitter

@@ -146,7 +146,7 @@ class Database(SQLAlchemy):
             return lane.run(write, work, args)
         except (OperationalError, PoolTimeoutError) as error:
             logger.warning("database unavailable: %s", getattr(error, "orig", None) or error)
-            raise EventError("unavailable", "The database is busy. Try again in a moment.") from error
+            raise EventError("unavailable", "The database does not answer. Try again in a moment.") from error
 
 
 def _engine_options(settings: Settings) -> dict[str, Any]:

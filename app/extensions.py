@@ -15,7 +15,7 @@ limiter = Limiter(key_func=get_remote_address)
 cors = CORS()
 openapi = SpecTree(
     "flask",
-    title="Chat and market API",
+    title="Chat API",
     version="1",
     # The document is at /openapi/v1.json; the library leaves out of it whatever begins with this path.
     path="openapi",

@@ -31,6 +31,7 @@ from app import create_app  # noqa: E402
 from app.logs import logging_config  # noqa: E402
 from app.schema import upgrade  # noqa: E402
 from config import SettingsError, load_settings  # noqa: E402
+from config.worker import Worker  # noqa: E402
 
 try:
     settings = load_settings()
@@ -42,7 +43,7 @@ gc.freeze()
 gc.enable()
 
 bind = f"{settings.host}:{settings.port}"
-worker_class = "gevent"
+worker_class = Worker
 workers = settings.web_concurrency
 worker_connections = settings.worker_connections
 graceful_timeout = settings.graceful_timeout_seconds
@@ -91,6 +92,9 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Start what the application runs in the background, and stop it when the worker is told to stop."""
+    if not hasattr(worker.wsgi, "extensions"):
+        # Under --reload: a page that shows the mistake stands in for the application.
+        return
     worker.wsgi.extensions["lifecycle"].follow(worker)
     # Ctrl-C reaches the worker twice, from the terminal and from the master, and gunicorn's quick exit would
     # cut the exit hooks short. Stopping as on SIGTERM is hardly slower: the clients are let go at once.
@@ -101,7 +105,7 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Stop what a quick exit has left running."""
-    if worker.wsgi is not None:
+    if hasattr(worker.wsgi, "extensions"):
         worker.wsgi.extensions["lifecycle"].stop()
         worker.log.info("worker has exited cleanly")
 

@@ -10,8 +10,14 @@ from app.errors import EventError
 MIN_CHARS = 2
 PERSON_PUNCTUATION = " .'’-_"
 ROOM_PUNCTUATION = "-_"
-# Letters and marks by category that nobody can see: fillers, joiners and a blank Braille cell.
-INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+# Letters and marks by category that nobody can see: fillers, joiners, a blank cell, variation selectors.
+INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
+    chr(code)
+    for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
+    for code in range(first, last + 1)
+}
+# Written languages stack two or three marks on a letter; more is made to spill over the lines around.
+MARKS_MAX = 3
 # Scripts whose letters look like each other's; a name is written in one of them.
 LOOK_ALIKE_SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC"})
 
@@ -25,9 +31,13 @@ def name_key(name: str) -> str:
 def _is_well_formed(name: str, punctuation: str) -> bool:
     """Letters, digits and marks of any script, and `punctuation`, beginning with a letter or digit."""
     scripts = set()
+    marks = 0
     for character in name:
         category = unicodedata.category(character)[0]
         if character in INVISIBLE or not (category in "LNM" or character in punctuation):
+            return False
+        marks = marks + 1 if category == "M" else 0
+        if marks > MARKS_MAX:
             return False
         if category == "L":
             scripts.add(unicodedata.name(character, "").partition(" ")[0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 import math
 import secrets
 import time
@@ -106,6 +107,8 @@ class EventNamespace(Namespace):  # type: ignore[misc]
         super().__init__(namespace)
         self._rates = rates
         self._clients: dict[str, Client] = {}
+        # Connections whose last event came too fast; a flood is worth one line.
+        self._too_fast: set[str] = set()
         for rate in {"default", "connect", *(spec.rate for spec in self.events.values())}:
             if rate not in rates:
                 raise ValueError(f"{namespace}: there is no rate {rate!r}")
@@ -152,6 +155,7 @@ class EventNamespace(Namespace):  # type: ignore[misc]
     def on_disconnect(self, reason: str = "") -> None:
         """Forget a client."""
         client = self._clients.pop(request.sid, None)  # type: ignore[attr-defined]
+        self._too_fast.discard(request.sid)  # type: ignore[attr-defined]
         if client:
             self.disconnected(client, reason)
             log.debug("disconnected", namespace=self.namespace, sid=client.sid, reason=reason)
@@ -184,13 +188,20 @@ class EventNamespace(Namespace):  # type: ignore[misc]
                 failure = self._defect(name).as_dict()
             elapsed_ms = round((time.perf_counter() - started) * 1000, 2)
             if failure is None:
+                self._too_fast.discard(sid)
                 log.debug("event", namespace=self.namespace, name=name, elapsed_ms=elapsed_ms)
             else:
                 answer = {"ok": False, "error": failure}
-                log.info("event refused", namespace=self.namespace, name=name[:64], code=failure["code"])
+                self._log_refusal(name, sid, str(failure["code"]))
         if failure is not None and not client_wants_ack():
             self.emit("error", {"event": name[:64], **failure}, room=sid)
         return answer
+
+    def _log_refusal(self, name: str, sid: str, code: str) -> None:
+        level = logging.DEBUG if code == "rate_limited" and sid in self._too_fast else logging.INFO
+        log.log(level, "event refused", namespace=self.namespace, name=name[:64], code=code)
+        if code == "rate_limited":
+            self._too_fast.add(sid)
 
     def _defect(self, name: str) -> EventError:
         """Log the exception in hand; the client learns no more than the number to quote."""

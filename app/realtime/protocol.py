@@ -98,10 +98,13 @@ def careful_websocket(driver: type) -> type:
     class CarefulWebSocket(driver):  # type: ignore[misc]
         def __init__(self, handler: Any, server: Any) -> None:
             super().__init__(handler, server)
+            self._pause = server.sleep
             # Otherwise a message is in memory before anybody asks how large it is.
             self.server_args["max_message_size"] = server.max_http_buffer_size
 
         def wait(self) -> str | bytes | None:
+            # What has arrived is handed out without a switch: a client that floods would keep the hub.
+            self._pause(0)
             data: str | bytes | None = super().wait()
             if data is not None and not _is_engine_packet(data):
                 logger.info("a client sent a frame that is no packet")

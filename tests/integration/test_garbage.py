@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator
 
+import gevent
 import pytest
 import requests
 import websocket
@@ -259,3 +261,20 @@ def test_a_connection_that_vanishes_is_noticed(node: Node, gather: Gather, witne
         member = Member(raw, witness)
         assert member.is_here()
     wait_until(lambda: not member.is_here(), "the user to be gone")
+
+
+def test_a_flood_of_refused_events_does_not_hold_the_node_up(node: Node) -> None:
+    """What costs next to nothing to send is the cheapest attack: everybody else is served meanwhile."""
+    with RawClient(node.url) as flood:
+        flood.join_namespace("/market")
+        answers = gevent.spawn(flood.receive_until, "43/market,1")
+        for _ in range(5_000):
+            flood.send('42/market,["no_such_event",{}]')
+        flood.send('42/market,1["symbols",{}]')
+        started = time.monotonic()
+        answer = requests.get(f"{node.url}/healthz", timeout=30)
+        first_answer = time.monotonic() - started
+        answers.get(timeout=60)
+        whole_flood = time.monotonic() - started
+    assert answer.status_code == 200
+    assert first_answer < whole_flood / 4, f"answered after {first_answer:.2f} of {whole_flood:.2f} s"

@@ -1,5 +1,6 @@
 """The base namespace: what it promises to any namespace built on it."""
 
+import logging
 from typing import Annotated, Any
 
 import pytest
@@ -204,3 +205,11 @@ def test_long_names_of_events_are_cut_in_answers() -> None:
     socket.emit("x" * 500, {}, namespace="/echo")
     (error,) = socket.get_received("/echo")
     assert error["args"][0]["event"] == "x" * 64
+
+
+def test_a_flood_of_refusals_is_worth_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    _, socket = make({"default": "1/hour", "connect": "9/hour", "rare": "1/hour"})
+    with caplog.at_level(logging.INFO):
+        for _ in range(50):
+            ask(socket, "echo")
+    assert caplog.text.count("rate_limited") == 1

@@ -31,6 +31,7 @@ NOT_NAMES = [
     *("", " ", "A", "-Ada", "_x", "<b>Ada</b>"),
     # Nobody would see what these are: reversed, cut short, blank, filled, or in Cyrillic what looks Latin.
     *("A\u202eda", "A\x00da", "Ada\u200b", "\u3164\u3164", "Ada\u1160", "\u0410da", "\u0301Ada"),
+    *("Ada\ufe0f", "Ada\U000e0100", "Ada\u180b", "Ada" + "\u0323" * 5),
 ]
 
 

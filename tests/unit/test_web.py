@@ -341,3 +341,16 @@ def test_a_check_that_fails_without_words_is_still_told(app: Flask, monkeypatch:
     response = app.test_client().get("/readyz")
     assert response.status_code == 503
     assert "TimeoutError: no details" in response.text
+
+
+def test_signing_out_does_not_need_the_database(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    ada = Person(app, "Ada")
+
+    def fail(*_: object) -> None:
+        raise EventError("unavailable", "The database does not answer.")
+
+    monkeypatch.setattr(app.extensions["chat"].service, "leave_all", fail)
+    response = ada.http.post("/sign-out")
+    assert (response.status_code, response.location) == (303, "/sign-in?reason=signed_out")
+    assert not ada.socket.is_connected("/chat")
+    assert ada.http.get("/").status_code == 302

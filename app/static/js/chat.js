@@ -160,6 +160,7 @@ export class Chat extends Emitter {
       hello = await this.channel.request('hello');
     } catch (error) {
       if (error.code === 'offline') return; // the next connect starts again
+      if (error.code === 'unauthorized') return; // the connection sends the reader to the sign-in
       if (error.code === 'timeout') {
         this.emit('unresponsive');
         return;
@@ -176,6 +177,8 @@ export class Chat extends Emitter {
     for (const room of this.rooms.values()) if (room.joined) this.seen.begin(room);
     for (const log of this.#logs.values()) log.stale = true;
     this.ready = true;
+    const open = this.current; // what came while we were away begins under a divider
+    if (open?.joined && this.seen.unread(open)) this.log(open.id).newAfterSeq ??= this.seen.upTo(open);
     this.emit('rooms');
     this.emit('ready');
     this.refresh();
@@ -188,7 +191,9 @@ export class Chat extends Emitter {
 
   #catchUp(room) {
     if (this.history.isTooFarBehind(this.log(room.id), room.last_seq)) {
+      const { newAfterSeq } = this.log(room.id);
       this.#logs.delete(room.id); // start again from the newest page; the rest is loaded when it is wanted
+      this.log(room.id).newAfterSeq = newAfterSeq;
       this.#loadNewest(room);
     } else {
       this.#load(room.id, this.history.catchUp(room.id, this.log(room.id)));

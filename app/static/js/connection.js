@@ -33,6 +33,7 @@ export class RequestError extends Error {
 export class Channel {
   #socket;
   waiting = false; // an attempt to connect is under way
+  onUnauthorized = null; // what to do when the session has ended on an open connection
 
   constructor(socket) {
     this.#socket = socket;
@@ -71,7 +72,10 @@ export class Channel {
     return new Promise((resolve, reject) => {
       this.#socket.timeout(timeoutMs).emit(event, payload, (failure, ack) => {
         if (ack?.ok) resolve(ack);
-        else if (ack?.error) reject(new RequestError(ack.error));
+        else if (ack?.error) {
+          if (ack.error.code === 'unauthorized') this.onUnauthorized?.();
+          reject(new RequestError(ack.error));
+        }
         else if (failure && !this.connected) reject(new RequestError({ code: 'offline', message: 'The connection was lost.' }));
         else reject(new RequestError({ code: 'timeout', message: 'The server did not answer in time.' }));
       });
@@ -104,6 +108,7 @@ export class Connection extends Emitter {
     super();
     this.chat = this.#channel('/chat');
     this.market = this.#channel('/market');
+    this.chat.onUnauthorized = () => this.#refuse('unauthorized');
     this.chat.on('connect', () => {
       this.#failures = 0;
       clearTimeout(this.#watchdog);
@@ -151,14 +156,18 @@ export class Connection extends Emitter {
     socket.on('connect_error', (error) => {
       const code = error.data?.code;
       if (code === 'unauthorized' || code === 'name_taken') {
-        this.#stopped = true;
-        clearTimeout(this.#timer);
-        this.emit('refused', code);
+        this.#refuse(code);
       } else {
         this.#retryLater();
       }
     });
     return channel;
+  }
+
+  #refuse(code) {
+    this.#stopped = true;
+    clearTimeout(this.#timer);
+    this.emit('refused', code);
   }
 
   #retryLater() {

@@ -1,3 +1,5 @@
+const LATEST_MS = 250; // a page that is hidden now gets no frame any more, also not the one it was promised
+
 /**
  * Batches redraws: the returned function may be called often, `draw` runs once per animation frame.
  * A hidden page gets no frames; there a timer keeps it up to date.
@@ -9,10 +11,11 @@ export function oncePerFrame(draw) {
     if (scheduled) return;
     scheduled = true;
     const run = () => {
+      if (!scheduled) return;
       scheduled = false;
       draw();
     };
-    if (document.hidden) setTimeout(run, 50);
-    else requestAnimationFrame(run);
+    if (!document.hidden) requestAnimationFrame(run);
+    setTimeout(run, document.hidden ? 50 : LATEST_MS);
   };
 }

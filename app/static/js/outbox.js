@@ -5,6 +5,7 @@
 import { Emitter } from './emitter.js';
 
 const GIVE_UP_MS = 10_000; // without a connection for this long, a message is shown as not sent
+const PATIENCE_MS = 5_000; // a longer wait is told, and the message stays with its writer
 const STORAGE_KEY = 'outbox';
 
 /**
@@ -106,8 +107,8 @@ export class Outbox extends Emitter {
     } catch (error) {
       if (!this.find(entry.clientId)) return; // the `message` event came, only its acknowledgement did not
       if (error.code === 'offline') return; // stays pending; #pump sees that there is no connection
-      if (error.code === 'rate_limited' && entry.resumed) {
-        // Many were written offline and go out together: nobody typed too fast, so they wait their turn.
+      if (error.code === 'rate_limited' && (entry.resumed || error.retryAfterMs <= PATIENCE_MS)) {
+        // They wait their turn: a short wait is no failure, and those written offline go out all together.
         await new Promise((resolve) => { setTimeout(resolve, error.retryAfterMs ?? 1000); });
         return;
       }

@@ -67,6 +67,7 @@ def test_what_others_wrote_meanwhile_is_fetched(meet: Meet, own_node: Node) -> N
         expect(ada.find("connection-banner")).to_be_hidden()
         bob.context.set_offline(False)
         expect(bob.message("And this.")).to_be_visible()
+        expect(bob.find("new-divider")).to_have_count(1)
     assert bob.messages() == ["Before.", "You are missing this.", "And this."]
 
 

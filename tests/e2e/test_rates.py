@@ -1,4 +1,4 @@
-"""A server that takes only so many messages a second: the page waits its turn, and says so when it is long."""
+"""A server that takes only so many messages a second: the page waits its turn, and tells a long wait."""
 
 from __future__ import annotations
 

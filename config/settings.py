@@ -11,23 +11,16 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from gevent import monkey
 from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
-
-from config.bounds import bounds
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_SECRET_KEY = "development-only-secret-key"  # noqa: S105 - refused in production
 # NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
 # of `secrets.token_urlsafe` carry 192 bits.
 SECRET_MIN_CHARS = 32
-SECRET_NAMES = frozenset({"SECRET_KEY", "API_TOKEN", "DATABASE_URL", "MESSAGE_QUEUE"})
-
-
-class SettingsError(Exception):
-    """A setting is wrong. The message names the variable, its value and what is allowed."""
 
 
 def _split(value: object) -> object:
@@ -325,51 +318,3 @@ PROFILES: dict[str, type[Settings]] = {
     "testing": TestingSettings,
     "production": ProductionSettings,
 }
-
-
-def load_settings(**overrides: Any) -> Settings:
-    """Read and check all settings.
-
-    :param overrides: values by field name that win over the environment, for tests and scripts.
-    :raises SettingsError: naming every wrong variable, its value and what is allowed.
-    """
-    name = str(overrides.get("app_env") or _profile_name())
-    if name not in PROFILES:
-        raise SettingsError(f"APP_ENV={name!r}: allowed are {', '.join(PROFILES)}")
-    try:
-        return PROFILES[name](**overrides)
-    except ValidationError as error:
-        problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
-        raise SettingsError(
-            f"The settings are wrong ({name}):\n{problems}\nEvery setting: docs/configuration.md"
-        ) from None
-
-
-def _profile_name() -> str:
-    """The profile that the environment or `.env` names."""
-
-    class Peek(BaseSettings):
-        model_config = SettingsConfigDict(env_file=ROOT / ".env", env_ignore_empty=True, extra="ignore")
-        app_env: str = "development"
-
-    return Peek().app_env
-
-
-def _explain(problem: Any) -> str:
-    """One line for one problem: variable, value, what is allowed."""
-    if not problem["loc"]:
-        return str(problem["msg"]).removeprefix("Value error, ")
-    variable = str(problem["loc"][0]).upper()
-    if problem["type"] == "extra_forbidden":
-        return f"{variable} in .env is not a setting: correct its name or remove the line"
-    value = "(hidden)" if variable in SECRET_NAMES else repr(problem["input"])
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    return f"{variable}={value}: {message}{_allowed(variable)}"
-
-
-def _allowed(variable: str) -> str:
-    """What the documentation of a variable allows, for an error's end."""
-    field = Settings.model_fields.get(variable.lower())
-    if field is None:
-        return ""
-    return f". Allowed: {bounds(field)}"

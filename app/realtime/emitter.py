@@ -38,8 +38,9 @@ _thread_id = monkey.get_original("_thread", "get_ident")
 
 Overflow = Literal["block", "drop_oldest", "raise"]
 
-_LARGEST_MAXSIZE = 1_000_000  # about half a GB of ticks; beyond it, more room cannot help
-# A burst is drained in turns, and HTTP is served between them. Measured in a burst from 4 threads
+_LARGEST_MAXSIZE = 1_000_000  # who is further behind than that does not need more room
+# A burst is drained in turns, and HTTP is served between them. With other values here,
+# `python -m benchmarks.emitter` printed for a burst from 4 threads
 # on 2 cores: HTTP p99 3 to 6 ms with 2 ms turns, and up to a fifth less throughput than with 5 ms
 # turns, whose p99 was 60 to 420 ms. Rests of sleep(0) do not wait for sockets: p50 700 ms.
 _TURN_SECONDS = 0.002

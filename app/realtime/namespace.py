@@ -30,6 +30,14 @@ from app.realtime.socketio import RESERVED_EVENTS, client_wants_ack
 log = structlog.get_logger(__name__)
 
 
+def payer_of(user: User | None, address: str) -> str:
+    """Name who pays for what counts against a rate: the user, or the address of who has not signed in.
+
+    Not the connection: another one costs nothing.
+    """
+    return f"user:{user.id}" if user else f"address:{address}"
+
+
 @dataclass(frozen=True)
 class Client:
     """One connection to one namespace."""
@@ -40,11 +48,8 @@ class Client:
 
     @property
     def payer(self) -> str:
-        """Who pays for an event: the user over all connections; who has not signed in, the address.
-
-        Not the connection: another one costs nothing.
-        """
-        return f"user:{self.user.id}" if self.user else f"address:{self.address}"
+        """Who pays for this client's events."""
+        return payer_of(self.user, self.address)
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from app.chat import schemas
 from app.chat.namespace import ChatNamespace
 from app.errors import EventError
 from app.extensions import limiter, openapi, socketio
-from app.realtime import Client, Emitter
+from app.realtime import Emitter
 from app.realtime.emitter import EmitterFull, EmitterStopped
-from app.realtime.namespace import payload_error
+from app.realtime.namespace import payer_of, payload_error
 from app.realtime.socketio import RESERVED_EVENTS
 from config import Settings
 
@@ -130,11 +130,6 @@ def writer() -> User:
     return user
 
 
-def payer(user: User) -> str:
-    """Name who pays: the same budget as over the socket."""
-    return Client("", user, "").payer
-
-
 @api.get("/rooms")
 @openapi.validate(
     resp=Response(HTTP_200=schemas.RoomsAnswer, **ERRORS), security=SESSION_OR_TOKEN, tags=["rooms"]
@@ -156,7 +151,7 @@ def list_rooms() -> schemas.RoomsAnswer:
 def create_room(json: NewRoom) -> tuple[schemas.RoomAnswer, int]:
     """Make a room and join it."""
     user = writer()
-    chat().spend("create", payer(user))
+    chat().spend("create", payer_of(user, ""))
     room = chat().create_room(user, json.name)
     return schemas.RoomAnswer(room=room), 201
 
@@ -199,7 +194,7 @@ def list_messages(room_id: int, query: Page) -> schemas.HistoryAnswer:
 def post_message(room_id: int, json: NewMessage) -> tuple[schemas.MessageAnswer, int]:
     """Post a message; the same `client_id` again is the same message."""
     user = writer()
-    chat().spend("send", payer(user))
+    chat().spend("send", payer_of(user, ""))
     message = chat().post(user, room_id, json.client_id, json.text)
     return schemas.MessageAnswer(message=message), 201
 

@@ -97,7 +97,7 @@ def test_reconnecting_at_once_on_demand(meet: Meet, own_node: Node) -> None:
         wait_until(connected, "the connection")
 
 
-def test_a_tab_that_is_closed_keeps_what_was_not_sent(meet: Meet, own_node: Node) -> None:
+def test_a_reload_keeps_what_was_not_sent(meet: Meet, own_node: Node) -> None:
     """A reload while the node is away, and the message goes out once, afterwards."""
     ada, bob = meet("Ada"), meet("Bob")
     with ada.watch.outage(), bob.watch.outage():

@@ -14,7 +14,7 @@ import requests
 
 from tests.integration.conftest import API_TOKEN
 from tests.support.clients import Json, People, general, new_client_id, new_room, room_named
-from tests.support.servers import ROOT, Node, child_environment
+from tests.support.servers import Node, child_environment, run_python
 from tests.support.waiting import WAIT_SECONDS, wait_until
 
 Gather = Callable[[Node], People]
@@ -291,15 +291,7 @@ print(json.dumps([
     if rule.rule.startswith("/api/v1/")
 ]))
 """
-    child = subprocess.run(
-        [sys.executable, "-c", script],
-        cwd=ROOT,
-        env=child_environment({"APP_ENV": "testing"}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
+    printed = run_python(script)
     # <int(max=9):room_id> is {room_id} in the document.
     parameter = re.compile(r"<(?:[^>]*:)?(\w+)>")
-    return {(method, parameter.sub(r"{\1}", rule)) for method, rule in json.loads(child.stdout)}
+    return {(method, parameter.sub(r"{\1}", rule)) for method, rule in json.loads(printed)}

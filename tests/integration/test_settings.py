@@ -10,7 +10,7 @@ import sys
 import pytest
 import requests
 
-from tests.support.servers import HOST, ROOT, Node, StartError, child_environment
+from tests.support.servers import HOST, ROOT, Node, StartError, child_environment, run_python
 from tests.support.waiting import WAIT_SECONDS
 
 SECRET_KEY = "a-secret-key-of-the-tests-that-is-long-enough"
@@ -100,16 +100,8 @@ for settings in json.loads(sys.argv[1]):
         del os.environ[name]
 print(json.dumps(answers))
 """
-    child = subprocess.run(
-        [sys.executable, "-c", script, json.dumps([settings for settings, _ in WRONG])],
-        cwd=ROOT,
-        env=child_environment({"APP_ENV": "testing"}),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    for answer, (settings, expected) in zip(json.loads(child.stdout), WRONG, strict=True):
+    printed = run_python(script, json.dumps([settings for settings, _ in WRONG]))
+    for answer, (settings, expected) in zip(json.loads(printed), WRONG, strict=True):
         assert [word for word in expected if word not in answer] == [], (settings, answer)
         # One thing is wrong, and one is named.
         assert answer.count("\n") <= 2, answer

@@ -62,6 +62,20 @@ def child_environment(settings: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in INHERITED if name in os.environ} | dict(settings)
 
 
+def run_python(script: str, *arguments: str) -> str:
+    """Run a script in a fresh interpreter, in the testing profile, and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        cwd=ROOT,
+        env=child_environment({"APP_ENV": "testing"}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    return done.stdout
+
+
 class Server:
     """One server process in a temporary folder of its own; subclasses say how to start it.
 

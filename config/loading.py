@@ -11,7 +11,7 @@ from config.bounds import bounds
 from config.settings import PROFILES, ROOT, Settings
 
 # Their values are secret, or carry a password.
-SECRET_NAMES = frozenset({"SECRET_KEY", "API_TOKEN", "DATABASE_URL", "MESSAGE_QUEUE"})
+SECRET_NAMES = frozenset({"SECRET_KEY", "API_TOKEN", "CHANNEL_SECRET", "DATABASE_URL", "MESSAGE_QUEUE"})
 
 
 class SettingsError(Exception):

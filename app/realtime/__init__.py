@@ -1,10 +1,20 @@
 """The engine: Socket.IO for several nodes. It knows no chat, no page, no database."""
 
 from app.realtime.emitter import Emitter
-from app.realtime.errors import EventError
+from app.realtime.errors import (
+    EventError,
+    MessageTooLarge,
+    NotSerializable,
+    OutboxFull,
+    QueueClosed,
+    QueueError,
+)
+from app.realtime.manager import HybridManager
 from app.realtime.namespace import Client, EventNamespace, Nothing, event
+from app.realtime.options import QueueOptions
 from app.realtime.presence import Presence, User
 from app.realtime.rates import Rates
+from app.realtime.routing import QueueEvent
 from app.realtime.socketio import SocketIO
 
 __all__ = [
@@ -12,8 +22,16 @@ __all__ = [
     "Emitter",
     "EventError",
     "EventNamespace",
+    "HybridManager",
+    "MessageTooLarge",
+    "NotSerializable",
     "Nothing",
+    "OutboxFull",
     "Presence",
+    "QueueClosed",
+    "QueueError",
+    "QueueEvent",
+    "QueueOptions",
     "Rates",
     "SocketIO",
     "User",

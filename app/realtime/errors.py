@@ -1,6 +1,11 @@
-"""What a handler may answer instead of a result: an error with a code that clients can act on.
+"""The errors of the engine.
 
-EventError          refuses one event (or one REST request); answered, never logged as a failure
+EventError                refuses one client event (or one REST request); answered, never logged as a failure
+QueueError                an emit that cannot be done; raised in the caller, before anybody has got anything
+├── NotSerializable       a value that JSON cannot carry (also a TypeError)
+├── MessageTooLarge       more bytes than QueueOptions.max_message_bytes (also a ValueError)
+├── OutboxFull            no room, and the overflow policy is "reject", or "block" and the time is up
+└── QueueClosed           emitted after close()
 """
 
 from __future__ import annotations
@@ -51,3 +56,23 @@ class EventError(Exception):
     def as_dict(self) -> dict[str, object]:
         """The error as it goes to the client."""
         return {"code": self.code, "message": self.message, **self.details}
+
+
+class QueueError(Exception):
+    """Say why an emit could not be done."""
+
+
+class NotSerializable(QueueError, TypeError):
+    """A value cannot travel; the message names where in the data it is."""
+
+
+class MessageTooLarge(QueueError, ValueError):
+    """A message is larger than may be published."""
+
+
+class OutboxFull(QueueError):
+    """There is no room for a message, because no broker takes what is waiting."""
+
+
+class QueueClosed(QueueError):
+    """The queue was closed."""

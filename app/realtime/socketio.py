@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Literal
+from typing import Any, Self
 
 import flask_socketio
-import redis
 import socketio as pysocketio
 from flask import Flask
-from kombu.connection import Connection
 
+from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
 from app.realtime.protocol import BadPacketError, harden
+from app.realtime.routing import QueueEvent
 
 logger = logging.getLogger(__name__)
 
-QueueStrategy = Literal["failover", "dual-write"]
-STRATEGIES = ("failover", "dual-write")
-# A broker on the same network answers within milliseconds; a readiness check must not hang.
-PING_TIMEOUT_SECONDS = 1.0
+# The arguments of SocketIO that Flask-SocketIO does not know, or must not act on.
+OWN_OPTIONS = (
+    "message_queue",
+    "queue_strategy",
+    "channel",
+    "channel_secret",
+    "stock_channel",
+    "queue_options",
+)
 
 # Names that only the server itself may trigger.
 RESERVED_EVENTS = frozenset({"connect", "disconnect"})
@@ -80,87 +86,103 @@ class Server(pysocketio.Server):  # type: ignore[misc]
             _ack_wanted.reset(token)
 
 
-def parse_message_queue(value: str | list[str] | None) -> list[str]:
-    """Turn the `message_queue` argument into a list of addresses, best first; empty means in process."""
-    if value is None:
-        return []
-    parts = value.split(",") if isinstance(value, str) else list(value)
-    return [part.strip() for part in parts if part.strip()]
-
-
 class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
     """Drop-in replacement of `flask_socketio.SocketIO`.
 
     Every argument, decorator and method of the base class keeps its meaning. Further arguments, here or in
     `init_app`:
 
-    :param message_queue: `None` (in process), or the address of one broker.
-    :param queue_strategy: `"failover"` or `"dual-write"`; decides what several brokers are for.
-    :param channel: the name that the nodes of one application share on the queue.
-    :raises ValueError: for an unknown strategy, or more brokers than are supported.
+    :param message_queue: `None` (in process), or the brokers' addresses, best first: one, a comma-separated
+        string, or a list. See docs/failover.md for the schemes.
+    :param queue_strategy: `"failover"` (publish on the first healthy broker) or `"dual-write"` (on all).
+    :param channel: the name that the processes of one application share on the brokers.
+    :param channel_secret: signs what is published; what comes unsigned is refused then.
+    :param stock_channel: also hear emitters that use python-socketio's own managers on this channel.
+    :param queue_options: bounds and patience of the queue, a `QueueOptions`.
+    :raises ValueError: for an unknown strategy, an address or an option that makes no sense.
+
+    Without an app, and with a message_queue, it is the external emitter: it emits from any process and any
+    thread, is a context manager, and flushes when it is closed or the process exits.
     """
 
     def __init__(self, app: Flask | None = None, **kwargs: Any) -> None:
-        self.queue_urls: list[str] = []
-        self.queue_strategy: QueueStrategy = "failover"
+        self.manager: HybridManager | None = None
         super().__init__(app, **kwargs)
 
     def init_app(self, app: Flask | None, **kwargs: Any) -> None:
         """Bind to an application; see `flask_socketio.SocketIO.init_app`."""
         options = {**self.server_options, **kwargs}
-        self.queue_strategy = options.get("queue_strategy", "failover")
-        if self.queue_strategy not in STRATEGIES:
-            raise ValueError(f"queue_strategy={self.queue_strategy!r}: allowed are {', '.join(STRATEGIES)}")
-        self.queue_urls = parse_message_queue(options.get("message_queue"))
-        if len(self.queue_urls) > 1:
-            raise ValueError(
-                f"message_queue names {len(self.queue_urls)} brokers, and one is supported: keep the one "
-                "that all nodes reach"
+        mine = {name: options.pop(name, None) for name in OWN_OPTIONS}
+        for name in OWN_OPTIONS:
+            self.server_options.pop(name, None)
+        if options.get("client_manager") is None:
+            self.manager = options["client_manager"] = HybridManager(
+                mine["message_queue"],
+                strategy=mine["queue_strategy"] or "failover",
+                channel=mine["channel"] or DEFAULT_CHANNEL,
+                secret=mine["channel_secret"],
+                stock_channel=mine["stock_channel"],
+                options=mine["queue_options"],
+                write_only=app is None,
             )
-        self.server_options.pop("queue_strategy", None)
-        kwargs.pop("queue_strategy", None)
-        kwargs["message_queue"] = self.queue_urls[0] if self.queue_urls else None
-        super().init_app(app, **kwargs)
+        if app is None:
+            # Nothing is served here, and nothing of gevent may start in a process that is not patched.
+            options.setdefault("async_mode", "threading")
+        super().init_app(app, **options)
         # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to a few methods.
         self.server.__class__ = Server
         harden(self.server)
         # The library has handed over the method of before.
         self.server.eio.on("message", self.server._handle_eio_message)
 
+    # The queue.
+
+    def start_queue(self) -> None:
+        """Connect to the brokers now, rather than before the first request or at the first emit."""
+        self._hybrid().start()
+
     def queue_status(self) -> dict[str, Any]:
-        """Tell how the message queue is, after asking it: this may take a second when it does not answer.
+        """Tell how the message queue is, from what was seen; asks nobody.
 
-        :returns: `strategy`, `active` (a broker's name, None when none answers), and `brokers`, by name, each
-            with `state` ("up" or "down") and `error`.
+        :returns: `strategy`, `active` (the broker in use, None while it is not healthy), `brokers` by name,
+            each with `state`, `since`, `error`, `rtt_ms`, `published`, `received`; `outbox`, `inbox`,
+            `rejected`, `nodes`. docs/failover.md explains every field.
         """
-        if not self.queue_urls:
-            return {
-                "strategy": self.queue_strategy,
-                "active": "memory",
-                "brokers": {"memory": {"state": "up", "error": None}},
-            }
-        url = self.queue_urls[0]
-        name = "redis" if url.startswith(("redis", "unix")) else "rabbitmq"
-        error = _ping(url)
-        return {
-            "strategy": self.queue_strategy,
-            "active": None if error else name,
-            "brokers": {name: {"state": "down" if error else "up", "error": error}},
-        }
+        return self._hybrid().status()
 
+    def switch_queue(self, name: str | None, *, everywhere: bool = False) -> None:
+        """Prefer a broker from now on; it is used as soon as it is healthy.
 
-def _ping(url: str) -> str | None:
-    """Ask a broker for a sign of life; the reason when there is none."""
-    try:
-        if url.startswith(("redis", "unix")):
-            with redis.Redis.from_url(
-                url, socket_connect_timeout=PING_TIMEOUT_SECONDS, socket_timeout=PING_TIMEOUT_SECONDS
-            ) as client:
-                client.ping()
-        else:
-            with Connection(url, connect_timeout=PING_TIMEOUT_SECONDS) as connection:  # type: ignore[no-untyped-call]
-                connection.ensure_connection(max_retries=1, timeout=PING_TIMEOUT_SECONDS)
-    except Exception as error:
-        # Brokers' libraries raise trees of their own, and for a status every failure is an answer.
-        return f"{type(error).__name__}: {error}"
-    return None
+        :param name: as in `queue_status()["brokers"]`; None is the configured order.
+        :param everywhere: on all nodes, not only on this one.
+        :raises ValueError: for an unknown name.
+        """
+        self._hybrid().switch(name, everywhere=everywhere)
+
+    def on_queue_event(self, handler: Callable[[QueueEvent], Any]) -> Callable[[QueueEvent], Any]:
+        """Decorator: call a function with each change of the queue, for metrics and alerts."""
+        self._hybrid().subscribe(handler)
+        return handler
+
+    def flush(self, timeout_seconds: float = 5.0) -> int:
+        """Wait until everything emitted has gone through a broker; returns how many messages have not."""
+        return self._hybrid().flush(timeout_seconds)
+
+    def close(self, timeout_seconds: float = 5.0) -> int:
+        """Flush and leave the channel; returns how many messages could not be delivered."""
+        return self._hybrid().close(timeout_seconds)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _hybrid(self) -> HybridManager:
+        if self.manager is None:
+            if self.server is None:
+                raise RuntimeError("call init_app first")
+            if not isinstance(self.server.manager, HybridManager):
+                raise RuntimeError("this SocketIO has a client_manager of its own, which has no such thing")
+            self.manager = self.server.manager
+        return self.manager

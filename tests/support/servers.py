@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -51,10 +52,16 @@ class StartError(Exception):
 
 
 def free_port() -> int:
-    """Let the system pick a port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """Pick a port that nobody listens on, from below those that the system gives to clients.
+
+    A client that tries to reach a dead server again and again would get the server's port as its own one day:
+    it then talks to itself, or keeps the server from starting.
+    """
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def child_environment(settings: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,395 @@
+"""One process on the channel between nodes: the threads, clocks and files around an Exchange.
+
+    send() -> exchange -> publisher of the broker in use -> broker
+    broker -> listener -> exchange -> deliver()
+
+Each broker has a publisher and a listener, and one keeper lets time pass. In a node, where the standard
+library is patched, they are greenlets; in an unpatched process they are native threads. Everything that is
+shared is shared under one lock, which is never held while waiting for IO, but for a spool's writing.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import secrets
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from app.realtime import envelope
+from app.realtime.brokers import Broker, BrokerError, BrokerOptions, BrokerRefused, broker_class, name_brokers
+from app.realtime.envelope import AnyMessage
+from app.realtime.errors import MessageTooLarge, OutboxFull, QueueClosed
+from app.realtime.exchange import Exchange
+from app.realtime.journal import Journal, status_of
+from app.realtime.options import QueueOptions, QueueStrategy
+from app.realtime.routing import backoff_seconds
+from app.realtime.spool import Spools
+
+logger = logging.getLogger(__name__)
+
+TICK_SECONDS = 0.05
+# A process without clients that has nothing on its way need not hurry.
+IDLE_TICK_SECONDS = 0.25
+HOUSEKEEPING_SECONDS = 0.5
+# A listener with much to take in rests now and then: sleep(0) would not let sockets be served.
+TURN_SECONDS = 0.005
+REST_SECONDS = 0.0005
+EXIT_FLUSH_SECONDS = 5.0
+CLOSE_SECONDS = 1.0
+FLUSH_LOOK_SECONDS = 0.005
+
+Deliver = Callable[[str, AnyMessage], None]
+
+
+class Channel:
+    """Publishes messages and takes in everybody else's.
+
+    :param urls: the brokers' addresses, best first.
+    :param name: what the processes of one application share on the brokers.
+    :param secret: signs what is published; what is not signed by it is refused. None: nothing is signed.
+    :param deliver: called with (origin, message) for each message of others, once and in the order of each
+        origin; must not wait for long. None: this process only emits.
+    :raises ValueError: for an address or option that makes no sense.
+    """
+
+    def __init__(
+        self,
+        urls: list[str],
+        *,
+        strategy: QueueStrategy,
+        name: str,
+        secret: str | None = None,
+        options: QueueOptions | None = None,
+        deliver: Deliver | None = None,
+    ) -> None:
+        self.name = name
+        self.options = options or QueueOptions()
+        self._urls = name_brokers(urls)
+        self._strategy = strategy
+        self._secret = secret
+        self._deliver = deliver
+        self.journal = Journal()
+        self._reset()
+        # A fork copies neither threads nor the right to an origin.
+        reference = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _reset_after_fork(reference))
+        if deliver is None:
+            atexit.register(_close_at_exit, reference)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
+        self.exchange = Exchange(
+            list(self._urls),
+            strategy=self._strategy,
+            channel=self.name,
+            secret=self._secret,
+            options=self.options,
+            is_node=self._deliver is not None,
+            now=time.monotonic(),
+        )
+        self.origin = self.exchange.origin
+        broker_options = BrokerOptions(
+            connect_timeout_seconds=self.options.timeout_seconds,
+            answer_timeout_seconds=self.options.timeout_seconds,
+        )
+        self._brokers: dict[str, Broker] = {
+            name: broker_class(url)(url, self.name, self.origin, broker_options)
+            for name, url in self._urls.items()
+        }
+        self._wakes = {name: threading.Event() for name in self._brokers}
+        self._publishers: list[threading.Thread] = []
+        self._started = self._closing = self._delivering = False
+        self._listening_since: float | None = None
+        self._undeliverable = 0
+        self._parents_spools = getattr(self, "_spools", None)  # which only the parent may close
+        self._spools: Spools | None = None
+
+    # Out.
+
+    def send(self, message: AnyMessage) -> None:
+        """Publish a message; returns as soon as it is in the outbox.
+
+        :raises MessageTooLarge: when it has more than `max_message_bytes`.
+        :raises OutboxFull: as the overflow policy says.
+        :raises QueueClosed: after close().
+        """
+        body = envelope.encode_body(message)
+        if len(body) > self.options.max_message_bytes:
+            limit = f"{len(body)} bytes are more than max_message_bytes={self.options.max_message_bytes}"
+            raise MessageTooLarge(
+                f"{limit}: send less, or an address to fetch it from, or raise it everywhere"
+            )
+        if not self._started:
+            self.start()
+        with self._lock:
+            if self._closing:
+                raise QueueClosed("the queue is closed")
+            if self.exchange.outbox.full(len(body)):
+                self._make_room(len(body))
+            seq = self.exchange.send(body, time.monotonic())
+            if self._spools:
+                self._spools.keep(seq, body)
+            self._wake(self.exchange.used)
+
+    def _make_room(self, size: int) -> None:
+        """Apply the overflow policy; the lock is held."""
+        overflow = self.options.overflow
+        deadline = time.monotonic() + (self.options.block_seconds if overflow == "block" else 0)
+        while self.exchange.outbox.full(size):
+            if overflow == "drop_oldest":
+                self.exchange.outbox.drop_oldest()
+            elif not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                waiting = self.exchange.outbox.pending
+                raise OutboxFull(
+                    f"{waiting} messages wait and no broker takes them: see queue_status(), or raise "
+                    "max_messages and max_bytes"
+                )
+            if self._closing:
+                raise QueueClosed("the queue is closed")
+
+    def flush(self, timeout_seconds: float = 5.0) -> int:
+        """Wait until everything has gone out and come back; returns how many messages have not."""
+        deadline = time.monotonic() + timeout_seconds
+        with self._lock:
+            while self._started and self.exchange.unreturned and time.monotonic() < deadline:
+                # What comes back tells nobody: it would cost each emit something.
+                self._changed.wait(FLUSH_LOOK_SECONDS)
+            return self.exchange.unreturned
+
+    # Life.
+
+    def start(self) -> None:
+        """Connect and listen; a second call changes nothing. Emitting does it too."""
+        with self._lock:
+            if self._started:
+                return
+            if self.options.spool:
+                self._open_spools(self.options.spool)
+            self._started = True
+        self._publishers = [self._run(self._publisher, name) for name in self._brokers]
+        for name in self._brokers:
+            self._run(self._listener, name)
+        self._run(self._keeper)
+
+    def _run(self, loop: Callable[..., None], *arguments: str) -> threading.Thread:
+        name = " ".join(["queue", loop.__name__.strip("_"), *arguments])
+        thread = threading.Thread(target=loop, args=arguments, daemon=True, name=name)
+        thread.start()
+        return thread
+
+    def _open_spools(self, folder: Path) -> None:
+        """Open our spool, and publish what dead processes left; the lock is held."""
+        try:
+            self._spools = Spools(folder, self.origin)
+        except (OSError, sqlite3.Error) as error:
+            raise ValueError(f"spool={str(folder)!r}: {error}: name a folder that may be written") from None
+        for outbox in self._spools.adopt(self.exchange.limits, time.monotonic() - time.time()):
+            self.exchange.adopt(outbox)
+            text = f"{outbox.pending} messages of {outbox.origin}, which did not end by itself"
+            self.exchange.tell("adopted", text, outbox.pending)
+
+    def close(self, timeout_seconds: float = EXIT_FLUSH_SECONDS) -> int:
+        """Flush, say goodbye, and disconnect; returns how many messages could not be delivered."""
+        left = self.flush(timeout_seconds)
+        with self._lock:
+            if self._closing:
+                return left
+            self._closing = True
+            self.exchange.note(envelope.Goodbye(self.origin))
+            self._changed.notify_all()
+        self._wake(self._wakes)
+        deadline = time.monotonic() + CLOSE_SECONDS
+        for thread in self._publishers:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for broker in self._brokers.values():
+            broker.close(forget=True)
+        with self._lock:
+            self._clean_spools()
+            if self._spools:
+                self._spools.close()
+                self._spools = None
+        if left:
+            logger.warning("the queue was closed with %d messages not delivered", left)
+        return left
+
+    # The loops.
+
+    def _publisher(self, name: str) -> None:
+        broker, wake = self._brokers[name], self._wakes[name]
+        while True:
+            # Before the look, never between the look and the wait: no wake-up is lost.
+            wake.clear()
+            now = time.monotonic()
+            with self._lock:
+                work = self.exchange.collect(name, now)
+                wait_seconds = self.exchange.wait_seconds(name, now)
+            if work is None:
+                if self._ends():
+                    return
+                wake.wait(max(0.001, wait_seconds))
+                continue
+            try:
+                broker.publish(work.parcels)
+            except BrokerError as error:
+                with self._lock:
+                    refused = isinstance(error, BrokerRefused)
+                    self.exchange.failed(name, work, str(error), time.monotonic(), refused=refused)
+                self._wake(self._wakes)
+            except Exception as error:
+                logger.exception("a defect while publishing over %s", name)
+                with self._lock:
+                    self.exchange.failed(name, work, repr(error), time.monotonic(), refused=False)
+            else:
+                with self._lock:
+                    self.exchange.done(name, work)
+                    self._changed.notify_all()
+
+    def _ends(self) -> bool:
+        return self._closing
+
+    def _wake(self, names: Iterable[str]) -> None:
+        for name in names:
+            wake = self._wakes[name]
+            if not wake.is_set():
+                wake.set()
+
+    def _listener(self, name: str) -> None:
+        broker = self._brokers[name]
+        failures = 0
+        while not self._ends():
+            try:
+                turn_ends = time.monotonic() + TURN_SECONDS
+                for batch in broker.listen():
+                    if self._ends():
+                        return
+                    now = time.monotonic()
+                    with self._lock:
+                        if not self.exchange.router.links[name].hears:
+                            self.exchange.router.hears(name)
+                            self._listening_since = self._listening_since or now
+                            failures = 0
+                        for parcel in batch:
+                            self.exchange.take_in(name, parcel, now)
+                        urgent = self.exchange.urgent()
+                    self._wake(urgent)
+                    self._deliver_ready()
+                    if not batch or now >= turn_ends:
+                        if batch:
+                            time.sleep(REST_SECONDS)
+                        turn_ends = time.monotonic() + TURN_SECONDS
+            except BrokerError as error:
+                reason = str(error)
+            except Exception as error:
+                logger.exception("a defect while listening to %s", name)
+                reason = repr(error)
+            else:
+                reason = "the listener ended"
+            with self._lock:
+                self.exchange.router.deaf(name, reason)
+            time.sleep(0 if self._ends() else backoff_seconds(failures))
+            failures += 1
+
+    def _keeper(self) -> None:
+        housekeeping_at = 0.0
+        while not self._closing:
+            now = time.monotonic()
+            with self._lock:
+                since = self._listening_since
+                self.exchange.tick(now, now - since if since is not None else 0.0)
+                urgent = self.exchange.urgent()
+                asked, self.exchange.asked = self.exchange.asked, []
+                if now >= housekeeping_at:
+                    housekeeping_at = now + HOUSEKEEPING_SECONDS
+                    self.exchange.forget(now)
+                    self._clean_spools()
+                events = self.exchange.take_events() + self.journal.count(self.exchange, now)
+                busy = self._deliver is not None or self.exchange.unreturned
+            for token in asked:
+                report = envelope.Report(token, self.status())
+                with self._lock:
+                    self.exchange.note(report)
+            self._wake(self._wakes if asked else urgent)
+            self.journal.tell(events)
+            self._deliver_ready()
+            time.sleep(TICK_SECONDS if busy else IDLE_TICK_SECONDS)
+
+    def _deliver_ready(self) -> None:
+        """Deliver what is ready, in order: whoever comes first, for all."""
+        ready = self.exchange.ready
+        while self._deliver is not None:
+            with self._lock:
+                if self._delivering or not ready:
+                    return
+                self._delivering = True
+            try:
+                while ready:
+                    origin, body = ready.popleft()
+                    try:
+                        self._deliver(origin, envelope.decode_message(body))
+                    except Exception:
+                        self._undeliverable += 1
+                        logger.exception("a message of %s could not be delivered here", origin)
+            finally:
+                self._delivering = False
+
+    # What there is to know.
+
+    def switch(self, name: str | None) -> None:
+        """Prefer a broker, here; None is the configured order.
+
+        :raises ValueError: for an unknown name.
+        """
+        with self._lock:
+            self.exchange.router.switch(name)
+        self._wake(self._wakes)
+
+    def ask(self, timeout_seconds: float = 2.0) -> list[dict[str, Any]]:
+        """Ask all nodes for their status; returns what came within the time."""
+        self.start()
+        token = secrets.token_hex(8)
+        deadline = time.monotonic() + timeout_seconds
+        asked_at = 0.0
+        while time.monotonic() < deadline:
+            with self._lock:
+                if time.monotonic() >= asked_at and self.exchange.router.active:
+                    self.exchange.note(envelope.Ask(token))
+                    asked_at = time.monotonic() + 1.0
+            self._wake(self._wakes)
+            time.sleep(TICK_SECONDS)
+        with self._lock:
+            reports = {report.status["origin"]: report.status for report in self.exchange.reports}
+        return list(reports.values())
+
+    def status(self) -> dict[str, Any]:
+        """The state of everything, as a plain dict; cheap."""
+        with self._lock:
+            status = status_of(self.exchange, time.monotonic())
+        status["inbox"]["undeliverable"] = self._undeliverable
+        return status
+
+    def _clean_spools(self) -> None:
+        """Take from the disk what has come back; the lock is held."""
+        if self._spools:
+            self._spools.clean(self.exchange.outboxes)
+        for outbox in self.exchange.outboxes.values():
+            outbox.dropped_seqs.clear()
+
+
+def _reset_after_fork(reference: weakref.ref[Channel]) -> None:
+    channel = reference()
+    if channel is not None:
+        channel._reset()
+
+
+def _close_at_exit(reference: weakref.ref[Channel]) -> None:
+    channel = reference()
+    if channel is not None and channel._started:
+        channel.close()

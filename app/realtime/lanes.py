@@ -1,0 +1,109 @@
+"""What waits for each broker, and how it becomes parcels. Pure; time is passed in."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from msgspec import Raw
+
+from app.realtime import envelope
+from app.realtime.envelope import AnyNote, Parcel, Sealer
+from app.realtime.outbox import Outbox, Run
+
+# A parcel: large enough that its cost is shared by many messages, small enough to pass quickly.
+PARCEL_MESSAGES = 256
+PARCEL_BYTES = 64 * 1024
+# Handed to a broker at once.
+WORK_PARCELS = 16
+WORK_BYTES = 512 * 1024
+# What waits is sent within milliseconds or, when the broker fails, forgotten: whoever needs it asks again.
+NOTES_MAX = 1_000
+COPIES_MAX = 2_000
+REPAIRS_MAX = 200
+
+
+@dataclass(slots=True)
+class Lane:
+    """What waits for one broker, besides new messages; the oldest is dropped when it is too much."""
+
+    notes: deque[AnyNote] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
+    copies: deque[bytes] = field(default_factory=lambda: deque(maxlen=COPIES_MAX))
+    repairs: deque[tuple[str, int, int]] = field(default_factory=lambda: deque(maxlen=REPAIRS_MAX))
+    pulse_at: float = 0.0
+
+    @property
+    def urgent(self) -> bool:
+        """Whether there is something to hand over now."""
+        return bool(self.notes or self.copies or self.repairs or not self.pulse_at)
+
+    def clear(self) -> None:
+        """The broker failed: forget what waits, and try it with a pulse."""
+        self.pulse_at = 0.0
+        self.notes.clear()
+        self.copies.clear()
+        self.repairs.clear()
+
+
+@dataclass(slots=True)
+class Work:
+    """What a broker is handed at once: parcels, and how far they bring which outbox."""
+
+    parcels: list[bytes] = field(default_factory=list)
+    size: int = 0
+    messages: int = 0
+    upto: list[tuple[Outbox, int]] = field(default_factory=list)
+
+    @property
+    def full(self) -> bool:
+        """Whether it is enough for once."""
+        return len(self.parcels) >= WORK_PARCELS or self.size >= WORK_BYTES
+
+    def add(self, parcel: bytes) -> None:
+        """Add a finished parcel."""
+        self.parcels.append(parcel)
+        self.size += len(parcel)
+
+
+class Packer:
+    """Numbers and packs the parcels of one process.
+
+    :param origin: who it is.
+    :param wall: the time of day, in seconds.
+    :param sending: told (broker, parcel's number, now) of each parcel.
+    """
+
+    def __init__(
+        self,
+        origin: str,
+        sealer: Sealer,
+        wall: Callable[[], float],
+        sending: Callable[[str, int, float], None],
+    ) -> None:
+        self._origin = origin
+        self._sealer = sealer
+        self._wall = wall
+        self._sending = sending
+        self._number = 0
+
+    def notes(self, work: Work, broker: str, notes: list[AnyNote], now: float) -> None:
+        """Add a parcel of notes."""
+        bodies = [Raw(envelope.encode_body(note)) for note in notes]
+        self._pack(work, broker, self._origin, 0, bodies, now, again=False)
+
+    def run(self, work: Work, broker: str, about: str, run: Run, now: float, *, again: bool) -> None:
+        """Add a parcel of an origin's consecutive messages; of a hole, a note that says so."""
+        if run.bodies is None:
+            self.notes(work, broker, [envelope.Gone(about, run.first, run.last)], now)
+            return
+        self._pack(work, broker, about, run.first, [Raw(body) for body in run.bodies], now, again=again)
+        work.messages += len(run.bodies)
+
+    def _pack(
+        self, work: Work, broker: str, about: str, first: int, bodies: list[Raw], now: float, *, again: bool
+    ) -> None:
+        self._number += 1
+        self._sending(broker, self._number, now)
+        parcel = Parcel(self._origin, self._number, self._wall(), about, first, again, bodies)
+        work.add(self._sealer.pack(parcel))

@@ -1,0 +1,350 @@
+"""The client manager: what it does to clients of this node, it lets all other nodes do to theirs.
+
+    emit()   encode once -> clients of this node -> the channel
+    _apply() what another node emitted -> clients of this node
+
+Without brokers there is no channel, and it is the manager of a single process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+from engineio import packet as eio_packet
+from gevent import monkey
+from socketio.manager import Manager
+from socketio.packet import EVENT, Packet
+
+from app.realtime import envelope, frames
+from app.realtime.acks import Acks
+from app.realtime.channel import Channel
+from app.realtime.envelope import AnyMessage
+from app.realtime.errors import NotSerializable
+from app.realtime.frames import Frames
+from app.realtime.options import QueueOptions, QueueStrategy
+from app.realtime.routing import QueueEvent
+
+DEFAULT_CHANNEL = "flask-socketio"
+STRATEGIES = ("failover", "dual-write")
+
+
+def parse_message_queue(value: str | list[str] | tuple[str, ...] | None) -> list[str]:
+    """Turn a `message_queue` argument into a list of addresses, best first; empty means in process.
+
+    A comma separates addresses only before a scheme, for the addresses of Sentinel and Cluster contain some.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, str):
+        return [part.strip() for part in value if part.strip()]
+    urls: list[str] = []
+    for part in value.split(","):
+        if "://" in part or not urls:
+            urls.append(part.strip())
+        else:
+            urls[-1] += f",{part.strip()}"
+    return [url for url in urls if url]
+
+
+class HybridManager(Manager):  # type: ignore[misc]
+    """A client manager over several brokers, for `client_manager=` of a Socket.IO server.
+
+    :param urls: the brokers' addresses, best first: a list, or a comma-separated string. None: no broker.
+    :param strategy: "failover" (publish on the first healthy broker) or "dual-write" (on every healthy one).
+    :param channel: what the processes of one application share on the brokers.
+    :param secret: signs what is published, and what is not signed by it is refused.
+    :param stock_channel: also hear emitters that use python-socketio's own managers on this channel.
+    :param options: bounds and patience.
+    :param write_only: this process emits and has no clients.
+    :raises ValueError: for an address, a strategy or an option that makes no sense.
+    """
+
+    name = "hybrid"
+
+    def __init__(
+        self,
+        urls: str | list[str] | None = None,
+        *,
+        strategy: QueueStrategy = "failover",
+        channel: str = DEFAULT_CHANNEL,
+        secret: str | None = None,
+        stock_channel: str | None = None,
+        options: QueueOptions | None = None,
+        write_only: bool = False,
+    ) -> None:
+        super().__init__()
+        if strategy not in STRATEGIES:
+            raise ValueError(f"queue_strategy={strategy!r}: allowed are {', '.join(STRATEGIES)}")
+        self.options = options or QueueOptions()
+        self.strategy = strategy
+        self.write_only = write_only
+        self.channel: Channel | None = None
+        self._acks = Acks(self.options.ack_seconds)
+        addresses = parse_message_queue(urls)
+        if addresses:
+            self.channel = Channel(
+                addresses,
+                strategy=strategy,
+                name=channel,
+                secret=secret,
+                options=self.options,
+                deliver=None if write_only else self._apply,
+            )
+
+    # The queue.
+
+    def start(self) -> None:
+        """Connect to the brokers now."""
+        if self.channel is not None:
+            self.channel.start()
+
+    def status(self) -> dict[str, Any]:
+        """The state of the queue; see `SocketIO.queue_status`."""
+        if self.channel is not None:
+            return self.channel.status()
+        memory = {"state": "up", "error": None}
+        return {"strategy": self.strategy, "active": "memory", "brokers": {"memory": memory}}
+
+    def switch(self, name: str | None, *, everywhere: bool = False) -> None:
+        """Prefer a broker; see `SocketIO.switch_queue`."""
+        if self.channel is None:
+            raise ValueError("there is no message queue to switch")
+        self.channel.switch(name)
+        if everywhere:
+            self.channel.send(envelope.Switch(name))
+
+    def subscribe(self, handler: Callable[[QueueEvent], Any]) -> None:
+        """Call a function with each change of the queue."""
+        if self.channel is not None:
+            self.channel.journal.subscribe(handler)
+
+    def flush(self, timeout_seconds: float) -> int:
+        """Wait until everything went through a broker; returns how many messages have not."""
+        return self.channel.flush(timeout_seconds) if self.channel else 0
+
+    def close(self, timeout_seconds: float) -> int:
+        """Flush and leave the channel; returns how many messages could not be delivered."""
+        return self.channel.close(timeout_seconds) if self.channel else 0
+
+    @property
+    def origin(self) -> str:
+        """Who this process is on the channel."""
+        return self.channel.origin if self.channel else ""
+
+    def initialize(self) -> None:
+        """Start to listen; the server calls it before the first request.
+
+        :raises RuntimeError: when the server runs on greenlets and the standard library does not.
+        """
+        super().initialize()
+        if self.channel is None:
+            return
+        if "gevent" in self.server.async_mode and not monkey.is_module_patched("socket"):
+            raise RuntimeError(
+                "a message queue under gevent needs patched sockets: before all other imports, write "
+                "`from gevent import monkey; monkey.patch_all()`"
+            )
+        self.channel.start()
+
+    # What the server asks for.
+
+    def emit(
+        self,
+        event: str,
+        data: Any,
+        namespace: str | None = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        callback: Callable[..., Any] | None = None,
+        to: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        """Emit to a client, a room, or everybody in a namespace, on all nodes.
+
+        The parameters are those of `socketio.Server.emit`; `ignore_queue=True` stays on this node. A
+        callback is called for each client that acknowledges within `QueueOptions.ack_seconds`.
+
+        :raises NotSerializable: when the data cannot travel; nobody has got anything then.
+        :raises MessageTooLarge: when it is too much.
+        :raises OutboxFull: when no broker takes anything and the overflow policy is "reject" or "block".
+        """
+        room = to or room
+        namespace = namespace or "/"
+        everywhere = self.channel is not None and not kwargs.get("ignore_queue")
+        if callback is not None and everywhere:
+            if self.write_only:
+                raise RuntimeError("Callbacks can only be issued from the context of a server.")
+            if room is None:
+                raise ValueError("Cannot use callback without a room set.")
+        skip = _sids(skip_sid)
+        ack = self._acks.expect(callback, room, time.monotonic()) if callback else 0
+        try:
+            encoded = frames.encode_event(event, data, namespace, ack or None)
+            if everywhere:
+                self._publish(
+                    envelope.Emit,
+                    namespace,
+                    _room(room),
+                    skip,
+                    ack,
+                    msgspec.Raw(envelope.encode_body(encoded)),
+                )
+        except BaseException:
+            self._acks.cancel(ack)
+            raise
+        self._deliver(namespace, room, skip, ack, encoded, self.origin)
+
+    def can_disconnect(self, sid: str, namespace: str) -> bool:
+        """Whether a client is here to be disconnected; asks the other nodes to do it if it is not."""
+        if self.is_connected(sid, namespace) or self.channel is None:
+            return bool(super().can_disconnect(sid, namespace))
+        if self._is_pending(sid, namespace):
+            return False
+        self._publish(envelope.Disconnect, sid, namespace)
+        return False
+
+    def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> Any:
+        """Forget a client of this node that is disconnected."""
+        self._acks.forget(sid)
+        return super().disconnect(sid, namespace)
+
+    def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> Any:
+        """Put a client into a room, on whichever node it is."""
+        if self._is_here(sid, namespace) or self.channel is None:
+            return super().enter_room(sid, namespace, room, eio_sid=eio_sid)
+        return self._publish(envelope.EnterRoom, sid, namespace, _room(room))
+
+    def leave_room(self, sid: str, namespace: str, room: Any) -> Any:
+        """Take a client out of a room, on whichever node it is."""
+        if self._is_here(sid, namespace) or self.channel is None:
+            return super().leave_room(sid, namespace, room)
+        return self._publish(envelope.LeaveRoom, sid, namespace, _room(room))
+
+    def close_room(self, room: Any, namespace: str | None = None) -> None:
+        """Take everybody out of a room, on all nodes."""
+        namespace = namespace or "/"
+        super().close_room(room, namespace)
+        if self.channel is not None:
+            self._publish(envelope.CloseRoom, _room(room), namespace)
+
+    def trigger_callback(self, sid: str, id: int, data: Iterable[Any]) -> None:
+        """A client of this node acknowledges an event."""
+        origin = self._acks.answered(sid, id)
+        if origin is None:
+            self._get_logger().debug("an acknowledgement that nobody waits for, or not any more")
+        elif origin == self.origin:
+            self._acknowledged(sid, id, data)
+        else:
+            encoded = frames.encode_arguments(data, "acknowledgement")
+            self._publish(envelope.Ack, origin, sid, id, msgspec.Raw(envelope.encode_body(encoded)))
+
+    # On this node.
+
+    def _deliver(
+        self, namespace: str, room: Any, skip: list[str], ack: int, encoded: Frames, origin: str
+    ) -> None:
+        """Hand an event to the clients of this node that it is for."""
+        if namespace not in self.rooms:
+            return
+        packets = None
+        for sid, eio_sid in self.get_participants(namespace, room):
+            if sid in skip:
+                continue
+            if ack:
+                self._acks.owe(sid, ack, origin, time.monotonic())
+            if packets is None:
+                packets = self._packets(encoded)
+            for packet in packets:
+                self.server._send_eio_packet(eio_sid, packet)
+
+    def _packets(self, encoded: Frames) -> list[Any]:
+        """Engine.IO packets of an event; another serializer than the default encodes it again."""
+        if not self.server.packet_class.uses_binary_events:
+            decoded = Packet(encoded_packet=encoded[0])
+            for attachment in encoded[1:]:
+                decoded.add_attachment(attachment)
+            again = self.server.packet_class(
+                EVENT, data=decoded.data, namespace=decoded.namespace or "/", id=decoded.id
+            ).encode()
+            encoded = again if isinstance(again, list) else [again]
+        return [eio_packet.Packet(eio_packet.MESSAGE, frame) for frame in encoded]
+
+    def _is_pending(self, sid: str, namespace: str) -> bool:
+        return bool(self.is_pre_connected(sid, namespace))
+
+    def _is_here(self, sid: str, namespace: str) -> bool:
+        return bool(self.is_connected(sid, namespace) or self.is_pre_connected(sid, namespace))
+
+    def _acknowledged(self, sid: str, ack: int, values: Iterable[Any]) -> None:
+        callback = self._acks.callback(sid, ack)
+        if callback is not None:
+            callback(*values)
+
+    # To and from other nodes.
+
+    def _publish(self, kind: type[AnyMessage], *values: Any) -> None:
+        assert self.channel is not None
+        try:
+            message = kind(*values)
+            self.channel.send(message)
+        except (TypeError, UnicodeEncodeError, OverflowError) as error:
+            if isinstance(error, NotSerializable):
+                raise
+            raise NotSerializable(f"{kind.__name__}{values[:2]!r} cannot travel: {error}") from None
+
+    def _apply(self, origin: str, message: AnyMessage) -> None:
+        """Do what another process wants; what concerns no client of this node costs next to nothing."""
+        match message:
+            case envelope.Emit():
+                if self._concerns(message.namespace, message.room):
+                    encoded = frames.decode(message.frames)
+                    self._deliver(message.namespace, message.room, message.skip, message.ack, encoded, origin)
+            case envelope.Disconnect():
+                if self.is_connected(message.sid, message.namespace):
+                    # The handlers of the application may take their time; what comes next need not wait.
+                    self.server.start_background_task(
+                        self.server.disconnect, message.sid, namespace=message.namespace, ignore_queue=True
+                    )
+                    self.server.sleep(0)
+            case envelope.EnterRoom():
+                if self._is_here(message.sid, message.namespace):
+                    super().enter_room(message.sid, message.namespace, message.room)
+            case envelope.LeaveRoom():
+                if self._is_here(message.sid, message.namespace):
+                    super().leave_room(message.sid, message.namespace, message.room)
+            case envelope.CloseRoom():
+                super().close_room(message.room, message.namespace)
+            case envelope.Ack():
+                if message.to == self.origin:
+                    values = frames.decode_arguments(frames.decode(message.frames))
+                    self._acknowledged(message.sid, message.ack, values)
+            case envelope.Switch():
+                assert self.channel is not None
+                self.channel.switch(message.broker)
+
+    def _concerns(self, namespace: str, room: Any) -> bool:
+        rooms = self.rooms.get(namespace)
+        if not rooms:
+            return False
+        return any(each in rooms for each in room) if isinstance(room, list) else room in rooms
+
+
+def _sids(skip_sid: Any) -> list[str]:
+    if skip_sid is None:
+        return []
+    return list(skip_sid) if isinstance(skip_sid, list | tuple | set) else [skip_sid]
+
+
+def _room(room: Any) -> Any:
+    """A room's name, or several, as JSON could carry them."""
+    if room is None or isinstance(room, str | int | float):
+        return room
+    rooms = list(room) if isinstance(room, list | tuple | set | frozenset) else [room]
+    for each in rooms:
+        if not isinstance(each, str | int | float):
+            kind = type(each).__name__
+            raise NotSerializable(f"room {each!r} is a {kind}: with a queue, rooms are strings or numbers")
+    return rooms

@@ -1,0 +1,150 @@
+"""What no broker has brought back yet, on disk: a kill -9 of the process loses nothing of it.
+
+SQLite in WAL mode, rather than a log format of our own: a half-written transaction is undone when the file
+is opened again, and its exclusive lock, which ends with the process, tells an orphan from one in use.
+`synchronous` is off: each emit costs a write to the system's cache and never waits for the disk. So it
+survives the death of the process, not a power cut.
+
+Each process has a file named by its origin. A starting process adopts the files that nobody holds, and
+publishes what they have under the old origin and numbers, so that whoever had it already recognises it.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+
+from app.realtime.outbox import Limits, Outbox
+
+logger = logging.getLogger(__name__)
+
+SUFFIX = ".spool"
+
+
+class Spool:
+    """The file of one origin.
+
+    :param folder: made if it does not exist; one for all processes of a machine is fine.
+    :raises sqlite3.Error: when it cannot be opened, or another process holds it.
+    """
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.origin = origin
+        self._path = folder / f"{origin}{SUFFIX}"
+        self._db = sqlite3.connect(
+            self._path, isolation_level=None, check_same_thread=False, timeout=0, cached_statements=16
+        )
+        try:
+            # In this order: an exclusive WAL needs no shared memory, and is locked by the first transaction.
+            self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute("PRAGMA synchronous = OFF")
+            self._db.execute("BEGIN IMMEDIATE")
+            self._db.execute(
+                "CREATE TABLE IF NOT EXISTS messages"
+                " (seq INTEGER PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)"
+            )
+            self._db.execute("COMMIT")
+        except sqlite3.Error:
+            self._db.close()
+            raise
+
+    def add(self, seq: int, at: float, body: bytes) -> None:
+        """Keep a message.
+
+        :param at: when it was emitted, in seconds since the epoch.
+        """
+        self._db.execute("INSERT INTO messages VALUES (?, ?, ?)", (seq, at, body))
+
+    def remove(self, upto: int, seqs: Iterable[int] = ()) -> None:
+        """Forget what has come back, up to a seq, and single messages that were dropped."""
+        self._db.execute("BEGIN")
+        self._db.execute("DELETE FROM messages WHERE seq <= ?", (upto,))
+        self._db.executemany("DELETE FROM messages WHERE seq = ?", ((seq,) for seq in seqs))
+        self._db.execute("COMMIT")
+
+    def messages(self) -> list[tuple[int, float, bytes]]:
+        """What is kept: (seq, emitted at, body), by seq."""
+        return self._db.execute("SELECT seq, at, body FROM messages ORDER BY seq").fetchall()
+
+    def close(self) -> None:
+        """Let go of the file, and remove it if nothing is left in it."""
+        (left,) = self._db.execute("SELECT count(*) FROM messages").fetchone()
+        if not left:
+            self._path.unlink(missing_ok=True)
+        self._db.close()
+
+
+class Spools:
+    """The files of one process: its own, and those it adopted. Calls that cannot be done are logged, once.
+
+    :param folder: where the files are.
+    :param origin: our own.
+    :raises sqlite3.Error: when our own file cannot be made.
+    """
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        self._own = Spool(folder, origin)
+        self._spools = {origin: self._own}
+        self._complained = False
+        self.failed = 0
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if path.stem == origin:
+                continue
+            try:
+                self._spools[path.stem] = Spool(folder, path.stem)
+            except sqlite3.Error as error:
+                if "locked" not in str(error):
+                    logger.warning("cannot read what an earlier process left in %s: %s", path, error)
+
+    def adopt(self, limits: Limits, offset_seconds: float) -> list[Outbox]:
+        """What dead processes left, as outboxes.
+
+        :param offset_seconds: from the time of day to the engine's clock.
+        """
+        outboxes: list[Outbox] = []
+        for origin, spool in list(self._spools.items()):
+            messages = spool.messages() if spool is not self._own else []
+            if messages:
+                outbox = Outbox(origin, limits)
+                outbox.restore((seq, at + offset_seconds, body) for seq, at, body in messages)
+                outboxes.append(outbox)
+            elif spool is not self._own:
+                self._spools.pop(origin).close()
+        return outboxes
+
+    def keep(self, seq: int, body: bytes) -> None:
+        """Keep a message of ours."""
+        self._try(lambda: self._own.add(seq, time.time(), body))
+
+    def clean(self, outboxes: Mapping[str, Outbox]) -> None:
+        """Forget what has come back or was dropped."""
+        for origin, spool in list(self._spools.items()):
+            outbox = outboxes.get(origin)
+            if outbox is not None:
+                self._try(partial(spool.remove, outbox.returned, list(outbox.dropped_seqs)))
+            if spool is not self._own and (outbox is None or outbox.returned == outbox.last):
+                self._try(self._spools.pop(origin).close)
+
+    def close(self) -> None:
+        """Let go of all files; what has not come back is there for the next start."""
+        for spool in self._spools.values():
+            self._try(spool.close)
+        self._spools.clear()
+
+    def _try(self, action: Callable[[], object]) -> None:
+        try:
+            action()
+        except sqlite3.Error as error:
+            self.failed += 1
+            if not self._complained:
+                # What is not on disk is still in memory.
+                logger.error("the spool does not work, a kill -9 would lose messages: %s", error)
+            self._complained = True
+        else:
+            self._complained = False

@@ -108,7 +108,7 @@ class Channel:
         self._publishers: list[threading.Thread] = []
         self._started = self._closing = self._delivering = False
         self._listening_since: float | None = None
-        self._undeliverable = 0
+        self._undeliverable = self._dropped = 0
         self._parents_spools = getattr(self, "_spools", None)  # which only the parent may close
         self._spools: Spools | None = None
 
@@ -156,13 +156,18 @@ class Channel:
                 raise QueueClosed("the queue is closed")
 
     def flush(self, timeout_seconds: float = 5.0) -> int:
-        """Wait until everything has gone out and come back; returns how many messages have not."""
+        """Wait until everything has gone out and come back.
+
+        :returns: how many messages have not, and how many were dropped since the last flush.
+        """
         deadline = time.monotonic() + timeout_seconds
         with self._lock:
             while self._started and self.exchange.unreturned and time.monotonic() < deadline:
                 # What comes back tells nobody: it would cost each emit something.
                 self._changed.wait(FLUSH_LOOK_SECONDS)
-            return self.exchange.unreturned
+            dropped = sum(self.exchange.outbox.dropped.values())
+            new, self._dropped = dropped - self._dropped, dropped
+            return self.exchange.unreturned + new
 
     # Life.
 
@@ -273,7 +278,7 @@ class Channel:
                     now = time.monotonic()
                     with self._lock:
                         if not self.exchange.router.links[name].hears:
-                            self.exchange.router.hears(name)
+                            self.exchange.hears(name)
                             self._listening_since = self._listening_since or now
                             failures = 0
                         for parcel in batch:

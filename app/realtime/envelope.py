@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
+from collections import OrderedDict
 from typing import Any
 
 import msgspec
@@ -194,6 +195,27 @@ decode_note = _notes.decode
 def new_origin() -> str:
     """An id for this process; another one after each start."""
     return secrets.token_hex(8)
+
+
+class Newest:
+    """Knows the newest parcel of notes that each sender sent over one broker.
+
+    What is not newer was delivered twice by the broker, or replayed by somebody: the first was enough.
+    """
+
+    def __init__(self, max_senders: int = 10_000) -> None:
+        self._numbers: OrderedDict[str, int] = OrderedDict()
+        self._max_senders = max_senders
+
+    def advance(self, sender: str, number: int) -> bool:
+        """Note a parcel; returns whether it is newer than all before."""
+        if number <= self._numbers.get(sender, 0):
+            return False
+        self._numbers[sender] = number
+        self._numbers.move_to_end(sender)
+        if len(self._numbers) > self._max_senders:
+            self._numbers.popitem(last=False)
+        return True
 
 
 class Sealer:

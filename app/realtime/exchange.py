@@ -13,14 +13,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 
 import msgspec
 from msgspec import Raw
 
 from app.realtime import envelope
-from app.realtime.envelope import AnyNote, Parcel, Rejected, Sealer
+from app.realtime.envelope import AnyNote, Newest, Parcel, Rejected, Sealer
 from app.realtime.inbox import Inbox, Wanted
 from app.realtime.lanes import PARCEL_BYTES, PARCEL_MESSAGES, Lane, Packer, Work
 from app.realtime.options import QueueOptions, QueueStrategy
@@ -32,8 +32,7 @@ from app.realtime.routing import EventKind, QueueEvent, Router
 PARCEL_OVERHEAD_BYTES = 128 * 1024
 PULSE_SECONDS = 1.0
 # A process without clients that has nothing to say is silent for longer.
-IDLE_PULSE_SECONDS = 5.0
-IDLE_AFTER_SECONDS = 5.0
+IDLE_PULSE_SECONDS = IDLE_AFTER_SECONDS = 5.0
 # The same request, over another broker or for another node.
 REPAIR_AGAIN_SECONDS = 0.05
 ANSWERED_MAX = 1_000
@@ -95,7 +94,7 @@ class Exchange:
         self._ticked = now
         self._told: tuple[list[str], list[str]] = ([], [])
         self._answered: dict[tuple[str, int, int], float] = {}
-        self._note_numbers: dict[str, dict[str, int]] = {name: {} for name in names}
+        self._newest = {name: Newest() for name in names}
 
     # Out.
 
@@ -179,9 +178,9 @@ class Exchange:
         return [name for name, lane in self._lanes.items() if stirred or lane.urgent]
 
     @property
-    def used(self) -> list[str]:
+    def used(self) -> Collection[str]:
         """The brokers that new messages are handed to; all, while none is."""
-        return list(self._joined or self._lanes)
+        return self._joined or self._lanes
 
     def wait_seconds(self, name: str, now: float) -> float:
         """How long a broker need not be handed anything, unless something new comes."""
@@ -189,6 +188,11 @@ class Exchange:
         return (retry_at if retry_at > now else self._lanes[name].pulse_at) - now
 
     # In.
+
+    def hears(self, name: str) -> None:
+        """We listen to a broker from now on; what it was handed before that may not come back."""
+        self.router.hears(name)
+        self._resend(name, [outbox for outbox in self.outboxes.values() if outbox.returned < outbox.accepted])
 
     def take_in(self, name: str, data: bytes, now: float) -> None:
         """Take what came over a broker."""
@@ -216,13 +220,10 @@ class Exchange:
             self.rejected[error.reason] += 1
 
     def _take_notes(self, name: str, parcel: Parcel, now: float) -> None:
-        numbers = self._note_numbers[name]
-        if parcel.number <= numbers.get(parcel.sender, 0):
-            # Delivered twice by the broker, or replayed by somebody; the first was enough.
+        if not self._newest[name].advance(parcel.sender, parcel.number):
             if parcel.sender != self.origin:
                 self.rejected["replayed"] += 1
             return
-        numbers[parcel.sender] = parcel.number
         for body in parcel.bodies:
             try:
                 note = envelope.decode_note(body)
@@ -316,9 +317,7 @@ class Exchange:
             outbox.trim(now)
             if outbox.stuck(now, self.options.timeout_seconds):
                 for name in self._joined:
-                    if self.router.links[name].hears:
-                        outbox.join(name)
-                        self._stirred = True
+                    self._resend(name, [outbox])
         hearing, reaching = self._hearing(), self._reaching()
         if (hearing, reaching) != self._told:
             self._told = (hearing, reaching)
@@ -337,15 +336,16 @@ class Exchange:
     def forget(self, now: float) -> None:
         """Forget who and what is long gone; now and then is enough."""
         self.inbox.forget(now)
-        for name, numbers in self._note_numbers.items():
-            self._note_numbers[name] = {
-                sender: number
-                for sender, number in numbers.items()
-                if sender == self.origin or self.inbox.knows(sender) or sender in self.peers
-            }
         for origin, outbox in list(self.outboxes.items()):
             if outbox is not self.outbox and outbox.returned == outbox.last and not outbox.retained:
                 del self.outboxes[origin]
+
+    def _resend(self, name: str, outboxes: list[Outbox]) -> None:
+        """Hand a broker again what did not come back, if we would hear it now."""
+        if name in self._joined and self.router.links[name].hears:
+            for outbox in outboxes:
+                outbox.join(name)
+                self._stirred = True
 
     def _want(self, wanted: Wanted, listening_seconds: float) -> None:
         if wanted.ranges:
@@ -384,7 +384,7 @@ class Exchange:
     @property
     def unreturned(self) -> int:
         """Messages that have not come back from any broker."""
-        return sum(outbox.last - outbox.returned for outbox in self.outboxes.values())
+        return sum(outbox.unreturned for outbox in self.outboxes.values())
 
     def tell(self, kind: EventKind, detail: str, count: int = 0) -> None:
         """Note that something happened that is not about one broker."""

@@ -18,6 +18,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -85,6 +86,7 @@ class Outbox:
     _pending: int = 0  # messages that are not dropped, above `accepted`
     _pending_bytes: int = 0
     _retained_bytes: int = 0
+    _holes: deque[int] = field(default_factory=deque)  # dropped seqs that have not come back, in order
     _moved_at: float = 0.0  # when `returned` moved, or what did not come back was sent again
     _moved_to: int = 0
     _wait_seconds: float = 0.0
@@ -199,11 +201,17 @@ class Outbox:
                 self._later.append((first, last))
             return
         self.returned = last
+        self._absorb()
+
+    def _absorb(self) -> None:
+        """Move `returned` over what had come back before."""
         if self._later:
             for low, high in sorted(self._later):
                 if low <= self.returned + 1:
                     self.returned = max(self.returned, high)
             self._later = [(low, high) for low, high in self._later if high > self.returned]
+        while self._holes and self._holes[0] <= self.returned:
+            self._holes.popleft()
 
     def stuck(self, now: float, patience_seconds: float) -> bool:
         """Whether what brokers took should be sent again, because it does not come back.
@@ -292,6 +300,11 @@ class Outbox:
         return self._pending_bytes
 
     @property
+    def unreturned(self) -> int:
+        """Messages that have not come back, and may yet."""
+        return self.last - self.returned - len(self._holes)
+
+    @property
     def retained(self) -> int:
         """Messages kept for repair."""
         return max(0, self.accepted - self.first + 1)
@@ -320,4 +333,5 @@ class Outbox:
         self._pending_bytes -= size
         self.dropped[cause] += 1
         self.dropped_seqs.append(seq)
+        self._holes.append(seq)
         self._pass_holes()

@@ -160,7 +160,9 @@ class AnyTransport:
         # Best effort, of any library: what fails now expires, or is swept by hand.
         with suppress(Exception):
             connection = end.connection or self._connect(end)
-            self._queue(connection.default_channel).delete()
+            queue = self._queue(connection.default_channel)
+            queue.declare()  # kombu deletes only the bindings that it knows of
+            queue.delete()
 
     def _connect(self, end: _End) -> Any:
         seconds = self._options.connect_timeout_seconds

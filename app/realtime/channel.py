@@ -10,19 +10,16 @@ shared is shared under one lock, which is never held while waiting for IO, but f
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
 import secrets
 import sqlite3
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from app.realtime import envelope
+from app.realtime import ending, envelope
 from app.realtime.brokers import Broker, BrokerError, BrokerOptions, BrokerRefused, broker_class, name_brokers
 from app.realtime.envelope import AnyMessage
 from app.realtime.errors import MessageTooLarge, OutboxFull, QueueClosed
@@ -76,14 +73,11 @@ class Channel:
         self._secret = secret
         self._deliver = deliver
         self.journal = Journal()
-        self._reset()
-        # A fork copies neither threads nor the right to an origin.
-        reference = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _reset_after_fork(reference))
-        if deliver is None:
-            atexit.register(_close_at_exit, reference)
+        self.reset()
+        ending.watch(self, closes=deliver is None)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Begin anew; a fork copies neither threads nor the right to an origin."""
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
         self.exchange = Exchange(
@@ -131,6 +125,7 @@ class Channel:
             self.start()
         with self._lock:
             if self._closing:
+                ending.end_daemon()
                 raise QueueClosed("the queue is closed")
             if self.exchange.outbox.full(len(body)):
                 self._make_room(len(body))
@@ -156,18 +151,23 @@ class Channel:
                 raise QueueClosed("the queue is closed")
 
     def flush(self, timeout_seconds: float = 5.0) -> int:
-        """Wait until everything has gone out and come back.
+        """Wait until everything that was emitted before has gone out and come back.
 
         :returns: how many messages have not, and how many were dropped since the last flush.
         """
         deadline = time.monotonic() + timeout_seconds
         with self._lock:
-            while self._started and self.exchange.unreturned and time.monotonic() < deadline:
+            last = self.exchange.outbox.last
+            while self._started and self._unreturned(last) and time.monotonic() < deadline:
                 # What comes back tells nobody: it would cost each emit something.
                 self._changed.wait(FLUSH_LOOK_SECONDS)
             dropped = sum(self.exchange.outbox.dropped.values())
             new, self._dropped = dropped - self._dropped, dropped
-            return self.exchange.unreturned + new
+            return self._unreturned(last) + new
+
+    def _unreturned(self, last: int) -> int:
+        """How many of the messages up to one of ours have not come back."""
+        return max(0, self.exchange.unreturned - (self.exchange.outbox.last - last))
 
     # Life.
 
@@ -179,6 +179,7 @@ class Channel:
             if self.options.spool:
                 self._open_spools(self.options.spool)
             self._started = True
+        ending.started(self)
         self._publishers = [self._run(self._publisher, name) for name in self._brokers]
         for name in self._brokers:
             self._run(self._listener, name)
@@ -224,6 +225,11 @@ class Channel:
         if left:
             logger.warning("the queue was closed with %d messages not delivered", left)
         return left
+
+    def close_at_exit(self) -> None:
+        """Flush at the end of the process, if anything was ever emitted."""
+        if self._started:
+            self.close()
 
     # The loops.
 
@@ -386,15 +392,3 @@ class Channel:
             self._spools.clean(self.exchange.outboxes)
         for outbox in self.exchange.outboxes.values():
             outbox.dropped_seqs.clear()
-
-
-def _reset_after_fork(reference: weakref.ref[Channel]) -> None:
-    channel = reference()
-    if channel is not None:
-        channel._reset()
-
-
-def _close_at_exit(reference: weakref.ref[Channel]) -> None:
-    channel = reference()
-    if channel is not None and channel._started:
-        channel.close()

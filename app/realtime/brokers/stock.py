@@ -87,7 +87,7 @@ class StockRedis:
                 reader.send_command("SUBSCRIBE", self._channel, check_health=False)
                 reader.read_response()
                 yield []
-                heard = asked = monotonic()
+                heard, asked = monotonic(), 0.0
                 while not self._closed:
                     batch: list[bytes] = []
                     with suppress(RedisTimeoutError):
@@ -98,11 +98,13 @@ class StockRedis:
                             heard = monotonic()
                             if answer[0] == b"message":
                                 batch.append(answer[2])
-                    if monotonic() - max(heard, asked) >= CHECK_SECONDS:
-                        if asked > heard + self._options.answer_timeout_seconds:
+                    now = monotonic()
+                    if asked > heard:
+                        if now - asked > self._options.answer_timeout_seconds:
                             raise BrokerError(f"{self._place.name}: no answer in time")
+                    elif now - heard >= CHECK_SECONDS:
                         reader.send_command("PING", check_health=False)
-                        asked = monotonic()
+                        asked = now
                     yield batch
             finally:
                 reader.disconnect()

@@ -1,0 +1,89 @@
+"""The application: create_app() is the list of what it is made of."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from flask import Flask
+
+from app import chat, logs, market, web
+from app.extensions import cors, db, limiter, socketio
+from app.lifecycle import Lifecycle
+from app.realtime import Emitter, QueueOptions, cli
+from app.realtime.drain import close_sockets
+from config import Settings, SettingsError, load_settings
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the application.
+
+    :param settings: checked settings; by default those of the environment.
+    :raises SettingsError: when a setting is wrong.
+    """
+    settings = settings or load_settings()
+    app = Flask("app")
+    app.config.from_mapping(web.flask_config(settings))
+    app.extensions["settings"] = settings
+
+    logs.init_app(app, settings)
+    db.init_app(app)
+    limiter.init_app(app)
+    cors.init_app(app, resources=web.cors_resources(settings))
+    init_socketio(app, settings)
+    cli.init_app(app, **queue_options(settings))
+
+    emitter = Emitter(socketio, settings.emitter_maxsize, settings.emitter_overflow)
+    feed = market.init_app(app, socketio, emitter, settings)
+    chat.init_app(app, socketio, settings)
+    web.init_app(app, settings)
+
+    # Stopping goes backwards: no new ticks, what is queued is emitted, the clients are let go, and the other
+    # nodes have got everything. A fifth of the graceful time for each leaves a fifth to gunicorn.
+    patience_seconds = settings.graceful_timeout_seconds / 5
+    lifecycle = Lifecycle()
+    lifecycle.add(stop=lambda: db.disconnect(app))
+    lifecycle.add(socketio.start_queue, lambda: socketio.close(patience_seconds))
+    lifecycle.add(stop=lambda: close_sockets(socketio, patience_seconds))
+    lifecycle.add(emitter.start, lambda: emitter.stop(patience_seconds))
+    if feed:
+        lifecycle.add(feed.start, lambda: feed.stop(patience_seconds))
+    app.extensions.update(lifecycle=lifecycle, emitter=emitter, feed=feed)
+    return app
+
+
+def init_socketio(app: Flask, settings: Settings) -> None:
+    """Bind the sockets and the queue to an application.
+
+    :raises SettingsError: when MESSAGE_QUEUE names a broker that nobody could reach.
+    """
+    try:
+        socketio.init_app(app, **socketio_options(settings))
+    except ValueError as error:
+        raise SettingsError(f"MESSAGE_QUEUE: {error}") from None
+
+
+def queue_options(settings: Settings) -> dict[str, object]:
+    """The arguments of SocketIO that concern the queue: for the nodes, and for emitters beside them."""
+    bounds = {field.name: getattr(settings, f"queue_{field.name}") for field in fields(QueueOptions)}
+    return {
+        "message_queue": settings.message_queue,
+        "queue_strategy": settings.queue_strategy,
+        "channel": settings.channel,
+        "channel_secret": settings.channel_secret,
+        "stock_channel": settings.stock_channel,
+        "queue_options": QueueOptions(**bounds),
+    }
+
+
+def socketio_options(settings: Settings) -> dict[str, object]:
+    """The arguments of SocketIO that follow from the settings."""
+    return {
+        **queue_options(settings),
+        "async_mode": "gevent",
+        # One client's events are handled in the order they were sent; who floods waits for himself.
+        "async_handlers": False,
+        "cors_allowed_origins": web.OriginCheck(settings.cors_origins),
+        "ping_interval": settings.socket_ping_interval_seconds,
+        "ping_timeout": settings.socket_ping_timeout_seconds,
+        "max_http_buffer_size": settings.socket_max_message_bytes,
+    }

@@ -18,15 +18,21 @@ run: $(VENV)/.installed ## start the application (HOST=, PORT=), with an embedde
 dev: $(VENV)/.installed ## the same, and start again when a file changes
 	@exec $(GUNICORN) --reload wsgi:app
 
-test: packages check unit e2e ## everything: lint, types, all tests; installs what is missing
+test: packages check unit faults-short e2e ## everything: lint, types, all tests; installs what is missing
 
 check: $(VENV)/.installed-dev ## lint and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-unit: $(VENV)/.installed-dev packages ## unit and integration tests (SQLite, PostgreSQL, gunicorn)
+unit: $(VENV)/.installed-dev packages ## unit and integration tests (real databases, brokers, gunicorn)
 	$(BIN)/python -m pytest tests/unit tests/integration
+
+faults-short: $(VENV)/.installed-dev packages
+	$(BIN)/python -m pytest tests/faults
+
+faults: $(VENV)/.installed-dev packages ## every failure of a broker, at full length; writes docs/reliability.md
+	$(BIN)/python -m pytest tests/faults --full --fault-report docs/reliability.md
 
 e2e: $(VENV)/.installed-dev packages ## tests in a real browser
 	$(BIN)/python -m pytest tests/e2e
@@ -34,8 +40,9 @@ e2e: $(VENV)/.installed-dev packages ## tests in a real browser
 packages: ## install the Debian packages that the tests need
 	@PYTHON=$(PYTHON) scripts/system-packages
 
-bench: $(VENV)/.installed ## print the benchmarks' figures
+bench: $(VENV)/.installed-dev packages ## print the benchmarks' figures
 	$(BIN)/python -m benchmarks.emitter
+	$(BIN)/python -m benchmarks.queue
 
 format: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only .
@@ -74,4 +81,4 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run dev test check unit e2e packages bench format docs screenshots lock clean
+.PHONY: help run dev test check unit faults faults-short e2e packages bench format docs screenshots lock clean

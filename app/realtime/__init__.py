@@ -1,5 +1,6 @@
 """The engine: Socket.IO for several nodes. It knows no chat, no page, no database."""
 
+from app.realtime.async_emitter import AsyncEmitter
 from app.realtime.emitter import Emitter
 from app.realtime.errors import (
     EventError,
@@ -18,6 +19,7 @@ from app.realtime.routing import QueueEvent
 from app.realtime.socketio import SocketIO
 
 __all__ = [
+    "AsyncEmitter",
     "Client",
     "Emitter",
     "EventError",

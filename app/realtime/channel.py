@@ -79,7 +79,7 @@ class Channel:
     def reset(self) -> None:
         """Begin anew; a fork copies neither threads nor the right to an origin."""
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._room = threading.Event()
         self.exchange = Exchange(
             list(self._urls),
             strategy=self._strategy,
@@ -141,7 +141,7 @@ class Channel:
         while self.exchange.outbox.full(size):
             if overflow == "drop_oldest":
                 self.exchange.outbox.drop_oldest()
-            elif not self._changed.wait(max(0.0, deadline - time.monotonic())):
+            elif not self._wait_for_room(deadline - time.monotonic()):
                 waiting = self.exchange.outbox.pending
                 raise OutboxFull(
                     f"{waiting} messages wait and no broker takes them: see queue_status(), or raise "
@@ -150,17 +150,26 @@ class Channel:
             if self._closing:
                 raise QueueClosed("the queue is closed")
 
+    def _wait_for_room(self, seconds: float) -> bool:
+        """Wait, without the lock, until a broker has taken something; returns whether one has in time."""
+        self._room.clear()
+        self._lock.release()
+        try:
+            return seconds > 0 and self._room.wait(seconds)
+        finally:
+            self._lock.acquire()
+
     def flush(self, timeout_seconds: float = 5.0) -> int:
         """Wait until everything that was emitted before has gone out and come back.
 
         :returns: how many messages have not, and how many were dropped since the last flush.
         """
-        deadline = time.monotonic() + timeout_seconds
+        deadline = time.monotonic() + (0 if self._closing else timeout_seconds)
+        last = self.exchange.outbox.last
+        while self._started and self._unreturned(last) and time.monotonic() < deadline:
+            # What comes back wakes nobody: that would cost each emit something.
+            time.sleep(FLUSH_LOOK_SECONDS)
         with self._lock:
-            last = self.exchange.outbox.last
-            while self._started and self._unreturned(last) and time.monotonic() < deadline:
-                # What comes back tells nobody: it would cost each emit something.
-                self._changed.wait(FLUSH_LOOK_SECONDS)
             dropped = sum(self.exchange.outbox.dropped.values())
             new, self._dropped = dropped - self._dropped, dropped
             return self._unreturned(last) + new
@@ -210,7 +219,7 @@ class Channel:
                 return left
             self._closing = True
             self.exchange.note(envelope.Goodbye(self.origin))
-            self._changed.notify_all()
+            self._room.set()
         self._wake(self._wakes)
         deadline = time.monotonic() + CLOSE_SECONDS
         for thread in self._publishers:
@@ -261,7 +270,7 @@ class Channel:
             else:
                 with self._lock:
                     self.exchange.done(name, work)
-                    self._changed.notify_all()
+                self._room.set()
 
     def _ends(self) -> bool:
         return self._closing

@@ -6,11 +6,13 @@ frame of its own. So a node that takes an event in neither decodes nor encodes i
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
+from engineio import json as _standard_json
 from socketio.packet import ACK, EVENT, Packet
 
 from app.realtime.errors import NotSerializable
@@ -19,6 +21,7 @@ Frames = list[str | bytes]
 
 # What json.dumps raises, and what a custom `json` module of the application may raise beyond it.
 _ENCODING_ERRORS = (TypeError, ValueError, OverflowError, RecursionError)
+_dumps = json.JSONEncoder(separators=(",", ":")).encode
 _decoder: msgspec.msgpack.Decoder[list[Any]] = msgspec.msgpack.Decoder(list)
 
 
@@ -68,7 +71,7 @@ def decode_arguments(frames: Frames) -> list[Any]:
 
 def _encode(kind: int, values: list[Any], namespace: str, ack: int | None, what: str) -> Frames:
     try:
-        encoded = Packet(kind, data=values, namespace=namespace, id=ack).encode()
+        encoded = _quick(kind, values, namespace, ack) or Packet(kind, values, namespace, ack).encode()
     except _ENCODING_ERRORS:
         # The library knows bytes in lists and dicts only; elsewhere they mean the same.
         try:
@@ -76,7 +79,11 @@ def _encode(kind: int, values: list[Any], namespace: str, ack: int | None, what:
             encoded = Packet(kind, data=values, namespace=namespace, id=ack).encode()
         except _ENCODING_ERRORS as error:
             raise _explained(what, _root(kind, values), error) from None
-    frames: Frames = encoded if isinstance(encoded, list) else [encoded]
+    if isinstance(encoded, list):
+        # A bytearray could change until it is sent, and Engine.IO cannot poll it.
+        frames: Frames = [encoded[0], *map(bytes, encoded[1:])]
+    else:
+        frames = [encoded]
     text = frames[0]
     # json.dumps writes what is not JSON, and every browser that gets it ends its connection.
     if "NaN" in text or "Infinity" in text:
@@ -84,6 +91,17 @@ def _encode(kind: int, values: list[Any], namespace: str, ack: int | None, what:
             if isinstance(value, float) and not math.isfinite(value):
                 raise NotSerializable(f"{what}: data{path} is {value}, which JSON does not have: send None")
     return frames
+
+
+def _quick(kind: int, values: list[Any], namespace: str, ack: int | None) -> str | None:
+    """What the library's packet would be, in half the time: without looking for bytes before they are met."""
+    if Packet.json is not _standard_json:
+        return None
+    try:
+        text = _dumps(values)
+    except TypeError:
+        return None
+    return f"{kind}{'' if namespace == '/' else namespace + ','}{'' if ack is None else ack}{text}"
 
 
 def _plain(value: Any) -> Any:

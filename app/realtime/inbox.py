@@ -8,6 +8,7 @@ For each origin, `next` is the seq that is delivered next.
 
 1. An origin that is new begins at 1, if 1 is what came. Otherwise it was there before us, or its first
    messages were lost: it is asked which is the first since we listen (*locating*), and meanwhile all waits.
+   It begins no later than with the first that came: the question may have been long on its way.
 2. A pulse says how far its origin has published, so that the loss of the newest messages is noticed too.
 3. What does not come is asked for again, in growing intervals. After `repair_seconds` in which a broker
    worked it is lost: counted, told, and passed over. So is what the origin says is gone.
@@ -56,6 +57,7 @@ class Lost(NamedTuple):
 @dataclass(slots=True)
 class _Source(Generic[Body]):
     next: int = 0  # 0: locating
+    came: int = 0  # while locating, the lowest seq that was not sent again for others
     waiting: dict[int, Body] = field(default_factory=dict)
     holes: list[tuple[int, int]] = field(default_factory=list)  # gone, above next
     known: int = 0  # the newest seq that is known to exist
@@ -111,15 +113,20 @@ class Inbox(Generic[Body]):
             self.duplicates += len(bodies)
             return ()
         source.known = max(source.known, last)
+        if not source.next and not again:
+            source.came = min(source.came or first, first)
+        upto = source.next  # what need not wait finds room
         for seq, body in enumerate(bodies, first):
             if seq < source.next or seq in source.waiting:
                 self.duplicates += 1
-            elif self.waiting < self.max_waiting or seq == source.next:
+            elif self.waiting < self.max_waiting or seq == upto:
                 source.waiting[seq] = body
                 self.waiting += 1
                 self.repaired += again
             else:
                 self.deferred += 1
+                continue
+            upto += seq == upto
         return self._release(origin, source, now)
 
     def pulse(self, origin: str, last: int, now: float) -> None:
@@ -136,7 +143,7 @@ class Inbox(Generic[Body]):
         source = self._source(origin, now)
         if source.next or first < 1:
             return ()
-        return self._begin(origin, source, first, now)
+        return self._begin(origin, source, min(first, source.came or first), now)
 
     def gone(self, origin: str, first: int, last: int, now: float) -> Sequence[Body]:
         """An origin says that messages exist no more."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from engineio import packet as eio_packet
@@ -26,6 +26,9 @@ from app.realtime.errors import NotSerializable
 from app.realtime.frames import Frames
 from app.realtime.options import QueueOptions, QueueStrategy
 from app.realtime.routing import QueueEvent
+
+if TYPE_CHECKING:
+    from app.realtime.stock import Neighbours
 
 DEFAULT_CHANNEL = "flask-socketio"
 STRATEGIES = ("failover", "dual-write")
@@ -56,7 +59,8 @@ class HybridManager(Manager):  # type: ignore[misc]
     :param strategy: "failover" (publish on the first healthy broker) or "dual-write" (on every healthy one).
     :param channel: what the processes of one application share on the brokers.
     :param secret: signs what is published, and what is not signed by it is refused.
-    :param stock_channel: also hear emitters that use python-socketio's own managers on this channel.
+    :param stock_channel: the channel of emitters and nodes that use python-socketio's own managers, to hear
+        them and be heard; see docs/migration.md.
     :param options: bounds and patience.
     :param write_only: this process emits and has no clients.
     :raises ValueError: for an address, a strategy or an option that makes no sense.
@@ -93,6 +97,16 @@ class HybridManager(Manager):  # type: ignore[misc]
                 options=self.options,
                 deliver=None if write_only else self._apply,
             )
+        self._neighbours = self._make_neighbours(addresses, stock_channel)
+
+    def _make_neighbours(self, addresses: list[str], stock_channel: str | None) -> Neighbours | None:
+        if not addresses or not stock_channel:
+            return None
+        # Nobody else needs it.
+        from app.realtime.stock import Here, Neighbours
+
+        here = Here(lambda: self.origin, self._concerns, self.emit, self._apply, self._acknowledged)
+        return Neighbours(addresses, stock_channel, self.options, here, listen=not self.write_only)
 
     # The queue.
 
@@ -100,11 +114,17 @@ class HybridManager(Manager):  # type: ignore[misc]
         """Connect to the brokers now."""
         if self.channel is not None:
             self.channel.start()
+        if self._neighbours is not None:
+            self._neighbours.start()
 
     def status(self) -> dict[str, Any]:
         """The state of the queue; see `SocketIO.queue_status`."""
         if self.channel is not None:
-            return self.channel.status()
+            status = self.channel.status()
+            if self._neighbours is not None:
+                status["stock"] = self._neighbours.status()
+                status["rejected"] |= self._neighbours.rejected
+            return status
         memory = {"state": "up", "error": None}
         return {"strategy": self.strategy, "active": "memory", "brokers": {"memory": memory}}
 
@@ -123,11 +143,19 @@ class HybridManager(Manager):  # type: ignore[misc]
 
     def flush(self, timeout_seconds: float) -> int:
         """Wait until everything went through a broker; returns how many messages have not."""
-        return self.channel.flush(timeout_seconds) if self.channel else 0
+        deadline = time.monotonic() + timeout_seconds
+        left = self.channel.flush(timeout_seconds) if self.channel else 0
+        if self._neighbours is not None:
+            self._neighbours.flush(deadline - time.monotonic())
+        return left
 
     def close(self, timeout_seconds: float) -> int:
         """Flush and leave the channel; returns how many messages could not be delivered."""
-        return self.channel.close(timeout_seconds) if self.channel else 0
+        deadline = time.monotonic() + timeout_seconds
+        left = self.channel.close(timeout_seconds) if self.channel else 0
+        if self._neighbours is not None:
+            self._neighbours.close(deadline - time.monotonic())
+        return left
 
     @property
     def origin(self) -> str:
@@ -147,7 +175,7 @@ class HybridManager(Manager):  # type: ignore[misc]
                 "a message queue under gevent needs patched sockets: before all other imports, write "
                 "`from gevent import monkey; monkey.patch_all()`"
             )
-        self.channel.start()
+        self.start()
 
     # What the server asks for.
 
@@ -171,6 +199,8 @@ class HybridManager(Manager):  # type: ignore[misc]
         :raises MessageTooLarge: when it is too much.
         :raises OutboxFull: when no broker takes anything and the overflow policy is "reject" or "block".
         """
+        if self.write_only and self.channel is None:
+            raise RuntimeError("there is no message_queue: nobody would hear it")
         room = to or room
         namespace = namespace or "/"
         everywhere = self.channel is not None and not kwargs.get("ignore_queue")
@@ -290,6 +320,8 @@ class HybridManager(Manager):  # type: ignore[misc]
         try:
             message = kind(*values)
             self.channel.send(message)
+            if self._neighbours is not None and not isinstance(message, envelope.Ack):
+                self._neighbours.publish(message)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:
             if isinstance(error, NotSerializable):
                 raise

@@ -163,14 +163,7 @@ class Outbox:
         if cursor and cursor.next <= upto:
             cursor.next = upto + 1
             cursor.attempts = 0
-        for seq in range(self.accepted + 1, min(upto, self.last) + 1):
-            body = self._entry(seq).body
-            if body is not None:
-                self._pending -= 1
-                self._pending_bytes -= len(body)
-                self._retained_bytes += len(body)
-        self.accepted = max(self.accepted, min(upto, self.last))
-        self._pass_holes()
+        self._accept(min(upto, self.last))
 
     def refuse(self, broker: str, upto: int, max_attempts: int) -> list[int]:
         """A broker did not accept what it got, from its cursor up to a seq.
@@ -194,6 +187,9 @@ class Outbox:
     def came_back(self, first: int, last: int) -> None:
         """Messages of ours were heard."""
         last = min(last, self.last)
+        if first <= self.accepted + 1:
+            # A broker that brings it has accepted it, even if its answer was lost.
+            self._accept(last)
         if last <= self.returned:
             return
         if first > self.returned + 1:
@@ -320,6 +316,17 @@ class Outbox:
 
     def _entry(self, seq: int) -> _Entry:
         return self._log[self._skip + seq - self.first]
+
+    def _accept(self, upto: int) -> None:
+        """Count pending messages as retained."""
+        for seq in range(self.accepted + 1, upto + 1):
+            body = self._entry(seq).body
+            if body is not None:
+                self._pending -= 1
+                self._pending_bytes -= len(body)
+                self._retained_bytes += len(body)
+        self.accepted = max(self.accepted, upto)
+        self._pass_holes()
 
     def _pass_holes(self) -> None:
         while self.accepted < self.last and self._entry(self.accepted + 1).body is None:

@@ -48,10 +48,13 @@ class Peers:
         reaches: Collection[str],
         every_seconds: float,
         now: float,
-    ) -> None:
-        """Note a pulse."""
+    ) -> bool:
+        """Note a pulse; returns whether it says something new."""
+        before = self._peers.get(origin)
         expires_at = now + PULSES_MISSED * every_seconds
-        self._peers[origin] = Peer(is_node, frozenset(hears), frozenset(reaches), expires_at)
+        peer = Peer(is_node, frozenset(hears), frozenset(reaches), expires_at)
+        self._peers[origin] = peer
+        return before is None or (before.hears, before.reaches) != (peer.hears, peer.reaches)
 
     def goodbye(self, origin: str) -> None:
         """Forget who ends."""

@@ -17,28 +17,23 @@ import os
 import threading
 import time
 import weakref
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from app.realtime import envelope, stock_messages
-from app.realtime.brokers import BrokerError, BrokerOptions, name_brokers
+from app.realtime.brokers import BrokerOptions, name_brokers
 from app.realtime.brokers.stock import Pipe, stock_pipe
 from app.realtime.envelope import AnyMessage, Room
 from app.realtime.options import QueueOptions
 from app.realtime.routing import backoff_seconds
+from app.realtime.stock_copies import Copies, Copy, Reports
 from app.realtime.stock_messages import HOST, MARK, Callback, Emit
 
 logger = logging.getLogger(__name__)
 
-# Copies that wait for one broker. Much more would be too old when it is back.
-WAITING_MAX = 10_000
-WAITING_MAX_BYTES = 16 * 1024 * 1024
-# Encoded in one go: 2 ms or so.
-BATCH = 100
 # What Base64 and JSON make of the largest message.
 SIZE_FACTOR = 2
-REPORT_SECONDS = 10.0  # between two log lines about the same
 # A listener with much to take in rests now and then: sleep(0) would not let sockets be served.
 TURN_SECONDS = 0.005
 REST_SECONDS = 0.0005
@@ -56,40 +51,20 @@ class Here(NamedTuple):
     acknowledge: Callable[[str, int, Iterable[Any]], None]
 
 
-class _Copy:
-    """What is to be published; encoded when it first is, so that no emit waits for that."""
-
-    __slots__ = ("at", "encode", "size")
-
-    def __init__(self, encode: Callable[[], bytes], size: int = 0) -> None:
-        self.encode = functools.cache(encode)
-        self.size = size
-        self.at = time.monotonic()
-
-
 class _Link:
-    """One broker: what waits for it, and how it is."""
+    """One broker: what goes out by it, and how it is to hear."""
 
-    def __init__(self, name: str, pipe: Pipe) -> None:
+    def __init__(self, name: str, pipe: Pipe, options: QueueOptions, reports: Reports) -> None:
         self.name = name
         self.pipe = pipe
-        self.wake = threading.Event()
-        self.waiting: deque[_Copy] = deque()
-        self.waiting_bytes = 0
-        self.flying = 0
+        self.out = Copies(name, pipe, options, reports)
         self.listening = False
         self.error: str | None = None
-        self.received = self.published = self.dropped = 0
+        self.received = 0
 
     def status(self) -> dict[str, Any]:
-        return {
-            "listening": self.listening,
-            "error": self.error,
-            "received": self.received,
-            "published": self.published,
-            "waiting": len(self.waiting) + self.flying,
-            "dropped": self.dropped,
-        }
+        error = self.out.error or self.error
+        return {"listening": self.listening, "error": error, "received": self.received, **self.out.status()}
 
 
 class Neighbours:
@@ -119,7 +94,7 @@ class Neighbours:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._started = self._closing = False
-        self._report_at: dict[str, float] = {}
+        self._reports = Reports()
         self.rejected: Counter[str] = Counter()
         limits = BrokerOptions(
             connect_timeout_seconds=self._options.timeout_seconds,
@@ -129,7 +104,7 @@ class Neighbours:
         for name, url in self._urls.items():
             pipe = stock_pipe(url, self.channel, limits)
             if pipe is not None:
-                self._links.append(_Link(name, pipe))
+                self._links.append(_Link(name, pipe, self._options, self._reports))
 
     # Life.
 
@@ -140,19 +115,15 @@ class Neighbours:
                 return
             self._started = True
         for link in self._links:
-            self._run(self._publisher, link)
+            _run(link.out.run, f"stock publisher {link.name}")
             if self._listen:
-                self._run(self._listener, link)
-
-    def _run(self, loop: Callable[[_Link], None], link: _Link) -> None:
-        name = f"stock {loop.__name__.strip('_')} {link.name}"
-        threading.Thread(target=loop, args=(link,), daemon=True, name=name).start()
+                _run(functools.partial(self._listener, link), f"stock listener {link.name}")
 
     def flush(self, timeout_seconds: float) -> None:
         """Wait until everything is published on the brokers that work."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline and any(
-            link.error is None and (link.waiting or link.flying) for link in self._links
+            link.out.error is None and link.out.waiting for link in self._links
         ):
             time.sleep(FLUSH_LOOK_SECONDS)
 
@@ -162,7 +133,7 @@ class Neighbours:
             self.flush(timeout_seconds)
         self._closing = True
         for link in self._links:
-            link.wake.set()
+            link.out.close()
             link.pipe.close()
 
     def status(self) -> dict[str, Any]:
@@ -175,77 +146,14 @@ class Neighbours:
         """Let the neighbours know of something too; never waits."""
         size = memoryview(message.frames).nbytes if isinstance(message, envelope.Emit) else 0
         host = HOST + self._here.origin()
-        copy = _Copy(functools.partial(stock_messages.encode_copy, message, host), size)
+        copy = Copy(functools.partial(stock_messages.encode_copy, message, host), size)
         for link in self._links:
             self._put(link, copy)
 
-    def _put(self, link: _Link, copy: _Copy) -> None:
+    def _put(self, link: _Link, copy: Copy) -> None:
         if not self._started:
             self.start()
-        dropped = 0
-        with self._lock:
-            link.waiting.append(copy)
-            link.waiting_bytes += copy.size
-            while len(link.waiting) > WAITING_MAX or link.waiting_bytes > WAITING_MAX_BYTES:
-                link.waiting_bytes -= link.waiting.popleft().size
-                dropped += 1
-        if dropped:
-            self._drop(link, dropped, "too many wait")
-        if not link.wake.is_set():
-            link.wake.set()
-
-    def _publisher(self, link: _Link) -> None:
-        while not self._closing:
-            link.wake.clear()
-            oldest, bodies = self._take(link)
-            if bodies:
-                self._deliver(link, bodies, oldest + self._options.max_age_seconds)
-                link.flying = 0
-            elif not link.waiting:
-                link.wake.wait()
-
-    def _take(self, link: _Link) -> tuple[float, list[bytes]]:
-        """Take and encode the next batch; returns also when its first was emitted."""
-        now = time.monotonic()
-        with self._lock:
-            copies = [link.waiting.popleft() for _ in range(min(BATCH, len(link.waiting)))]
-            link.waiting_bytes -= sum(copy.size for copy in copies)
-            fresh = [copy for copy in copies if now - copy.at <= self._options.max_age_seconds]
-            link.flying = len(fresh)
-        if len(fresh) < len(copies):
-            self._drop(link, len(copies) - len(fresh), "too old")
-        bodies = []
-        for copy in fresh:
-            try:
-                bodies.append(copy.encode())
-            except Exception as error:
-                # An acknowledgement with bytes, for example, which the stock managers cannot carry either.
-                self._drop(link, 1, f"no JSON: {error}")
-        return (fresh[0].at if fresh else now), bodies
-
-    def _deliver(self, link: _Link, bodies: list[bytes], deadline: float) -> None:
-        """Publish a batch; try again until it is too old, for a connection may have been cut meanwhile."""
-        failures = 0
-        while not self._closing:
-            try:
-                link.pipe.publish(bodies)
-            except Exception as error:
-                self._failed(link, error)
-            else:
-                link.published += len(bodies)
-                link.error = None
-                return
-            if time.monotonic() > deadline:
-                self._drop(link, len(bodies), "too old")
-                return
-            time.sleep(backoff_seconds(failures))
-            failures += 1
-
-    def _drop(self, link: _Link, count: int, why: str) -> None:
-        link.dropped += count
-        self._log(
-            f"drop {link.name}", f"{count} copies dropped on {link.name} ({why}), {link.dropped} so far"
-        )
+        link.out.put(copy)
 
     # In.
 
@@ -260,12 +168,14 @@ class Neighbours:
                         failures = 0
                         logger.info("stock neighbours: listening to %s on %s", self.channel, link.name)
                     for body in batch:
+                        self._take_in(link, body)
                         if time.monotonic() >= turn_ends:
                             time.sleep(REST_SECONDS)
                             turn_ends = time.monotonic() + TURN_SECONDS
-                        self._take_in(link, body)
             except Exception as error:
-                self._failed(link, error)
+                link.error = str(error) or repr(error)
+                if not self._closing:
+                    self._reports.failed(link.name, error)
             link.listening = False
             if not self._closing:
                 time.sleep(backoff_seconds(failures))
@@ -302,7 +212,7 @@ class Neighbours:
         def acknowledged(*values: Any) -> None:
             answer = message.answer(values)
             if answer is not None:
-                self._put(link, _Copy(functools.partial(stock_messages.encode, answer)))
+                self._put(link, Copy(functools.partial(stock_messages.encode, answer)))
 
         self._here.emit(
             message.event,
@@ -314,23 +224,14 @@ class Neighbours:
             ignore_queue=True,
         )
 
-    # What goes wrong.
-
-    def _failed(self, link: _Link, error: Exception) -> None:
-        if not self._closing:
-            link.error = str(error) or repr(error)
-            defect = None if isinstance(error, BrokerError) else error
-            self._log(f"fail {link.name}", f"{link.name} does not work: {link.error}", defect)
-
     def _reject(self, link: _Link, reason: str, detail: str, defect: Exception | None = None) -> None:
         self.rejected[reason] += 1
-        self._log(reason, f"{reason} on {link.name}: {detail:.200}; {self.rejected[reason]} so far", defect)
+        text = f"{reason} on {link.name}: {detail:.200}; {self.rejected[reason]} so far"
+        self._reports.tell(reason, text, defect)
 
-    def _log(self, about: str, text: str, defect: Exception | None = None) -> None:
-        now = time.monotonic()
-        if now >= self._report_at.get(about, 0.0):
-            self._report_at[about] = now + REPORT_SECONDS
-            logger.warning("stock neighbours: %s", text, exc_info=defect)
+
+def _run(loop: Callable[[], None], name: str) -> None:
+    threading.Thread(target=loop, daemon=True, name=name).start()
 
 
 def _reset_after_fork(reference: weakref.ref[Neighbours]) -> None:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from time import monotonic
 
-import amqp  # type: ignore[import-untyped]
+import amqp
 
 from app.realtime.brokers.base import BrokerError, BrokerRefused
 from app.realtime.brokers.rabbitmq_address import Address
@@ -79,8 +79,8 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
         self, address: Address, *, connect_timeout_seconds: float, answer_timeout_seconds: float
     ) -> None:
         host = f"[{address.host}]" if ":" in address.host else address.host
-        # py-amqp's own is one second, less than a route may need to heal.
-        unanswered = {socket.TCP_USER_TIMEOUT: int(answer_timeout_seconds * 1000)}
+        # py-amqp's own is one second, less than a route may need to heal. Not every system has it.
+        unanswered = getattr(socket, "TCP_USER_TIMEOUT", None)
         super().__init__(
             f"{host}:{address.port}",
             userid=address.user,
@@ -90,7 +90,7 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
             ssl=address.tls or False,
             connect_timeout=connect_timeout_seconds,
             heartbeat=HEARTBEAT_SECONDS,
-            socket_settings=unanswered if hasattr(socket, "TCP_USER_TIMEOUT") else None,
+            socket_settings={unanswered: int(answer_timeout_seconds * 1000)} if unanswered else None,
         )
         self.address = address
         self.blocked: str | None = None  # the reason
@@ -144,6 +144,9 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
             raise BrokerError(f"{self.address}: no answer in time") from error
         except OSError as error:
             raise BrokerError(f"{self.address}: {error.strerror or error}") from error
+        except (struct.error, LookupError, UnicodeError, AttributeError) as error:
+            # What frames that make no sense bring about, in py-amqp and here.
+            raise BrokerError(f"{self.address}: what answers is no RabbitMQ: check host and port") from error
 
     def _refusal(self, code: int, text: str) -> BrokerError:
         return (BrokerRefused if code in REFUSALS else BrokerError)(

@@ -59,7 +59,10 @@ HINTS: dict[type[Exception], str] = {
     exceptions.OutOfMemoryError: "its memory is full: raise maxmemory, or lower what is kept",
     exceptions.ReadOnlyError: "it is a read-only replica: write the address of the master",
     exceptions.AuthenticationError: "write the right user and password into the address",
-    exceptions.NoPermissionError: "its user needs ~socketio:* +@read +@write +@connection (and +role)",
+    exceptions.NoPermissionError: (
+        "its user needs ~socketio:* +@read +@write +@connection; "
+        "also +role with Sentinel, +cluster|slots in a cluster"
+    ),
     exceptions.InvalidResponse: "what answers there is no Redis: check host and port",
 }
 

@@ -64,6 +64,7 @@ class StockRedis:
         self._closed = False
 
     def publish(self, bodies: Sequence[bytes]) -> None:
+        """See `Pipe`."""
         with self._in_our_words():
             try:
                 if self._writer is None:
@@ -81,6 +82,7 @@ class StockRedis:
                 raise
 
     def listen(self) -> Iterator[list[bytes]]:
+        """See `Pipe`."""
         with self._in_our_words():
             self._reader = reader = self._connect()
             try:
@@ -110,6 +112,7 @@ class StockRedis:
                 reader.disconnect()
 
     def close(self) -> None:
+        """See `Pipe`."""
         self._closed = True
         for connection in (self._writer, self._reader):
             if connection is not None:

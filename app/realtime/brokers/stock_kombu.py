@@ -1,4 +1,4 @@
-"""What python-socketio's KombuManager speaks: a fanout exchange, on RabbitMQ or any other transport of kombu's."""
+"""What KombuManager speaks: a fanout exchange, on RabbitMQ or on any other transport of kombu's."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any
 
-import amqp  # type: ignore[import-untyped]
+import amqp
 import kombu as untyped_kombu
 
 from app.realtime.brokers.base import BrokerError, BrokerOptions
@@ -37,6 +37,7 @@ class StockRabbitMQ:
         self._closed = False
 
     def publish(self, bodies: Sequence[bytes]) -> None:
+        """See `Pipe`."""
         connection = self._connections.get("publish")
         if connection is None or not connection.alive():
             connection = self._connect("publish")
@@ -63,6 +64,7 @@ class StockRabbitMQ:
             raise
 
     def listen(self) -> Iterator[list[bytes]]:
+        """See `Pipe`."""
         connection = self._connect("listen")
         try:
             with connection.used():
@@ -87,6 +89,7 @@ class StockRabbitMQ:
             connection.end()
 
     def close(self) -> None:
+        """See `Pipe`."""
         self._closed = True
         for connection in list(self._connections.values()):
             connection.end()
@@ -129,6 +132,7 @@ class StockKombu:
         self._closed = False
 
     def publish(self, bodies: Sequence[bytes]) -> None:
+        """See `Pipe`."""
         with self._using("publish"):
             producer = kombu.Producer(self._connection("publish"), self._exchange)
             for body in bodies:
@@ -137,6 +141,7 @@ class StockKombu:
                 )
 
     def listen(self) -> Iterator[list[bytes]]:
+        """See `Pipe`."""
         heard: list[Any] = []
         queue = kombu.Queue(
             f"python-socketio.{uuid.uuid4()}", self._exchange, durable=False, auto_delete=True
@@ -161,6 +166,7 @@ class StockKombu:
                     checked = monotonic()
 
     def close(self) -> None:
+        """See `Pipe`."""
         self._closed = True
         for purpose, lock in self._locks.items():
             if lock.acquire(timeout=self._options.answer_timeout_seconds / 2):

@@ -1,0 +1,85 @@
+"""The chat on two nodes, with Redis and RabbitMQ between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+import requests
+
+from tests.integration.conftest import assert_no_traceback
+from tests.support.clients import Client, People, general
+from tests.support.rabbitmq import RabbitMQ
+from tests.support.redis import Redis
+from tests.support.servers import Node, Postgres
+from tests.support.waiting import wait_until
+
+SECRET = "a-secret-of-the-channel-for-the-tests-of-this-file"
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[tuple[Redis, RabbitMQ]]:
+    with Redis() as redis, RabbitMQ() as rabbitmq:
+        yield redis, rabbitmq
+
+
+@pytest.fixture(scope="module")
+def nodes(postgres: Postgres, brokers: tuple[Redis, RabbitMQ]) -> Iterator[list[Node]]:
+    database_url = postgres.create_database()
+    settings = {
+        "MESSAGE_QUEUE": ",".join([brokers[0].url, brokers[1].url()]),
+        "CHANNEL_SECRET": SECRET,
+        "CHAT_NAME_LEASE_SECONDS": "0",
+    }
+    with Node(database_url, **settings) as first, Node(database_url, **settings) as second:
+        yield [first, second]
+        for node in (first, second):
+            assert_no_traceback(node)
+
+
+def queue_check(node: Node) -> dict[str, object]:
+    """What /readyz says of the queue."""
+    checks: dict[str, dict[str, object]] = requests.get(f"{node.url}/readyz", timeout=15).json()["checks"]
+    return checks["queue"]
+
+
+def talk(ada: Client, grace: Client, texts: list[str]) -> None:
+    """Ada writes on her node, and Grace gets it on hers, in order."""
+    room = general(ada)
+    for text in texts:
+        ada.send(room, text)
+    wait_until(
+        lambda: [m["text"] for m in grace.received("message") if m["text"] in texts] == texts,
+        lambda: f"{texts} at the other node, which has {grace.received('message')}",
+    )
+
+
+def test_people_on_two_nodes_talk_while_a_broker_is_away(
+    nodes: list[Node], brokers: tuple[Redis, RabbitMQ], gather: Callable[[Node], People]
+) -> None:
+    ada, grace = gather(nodes[0]).join("Ada"), gather(nodes[1]).join("Grace")
+    talk(ada, grace, ["over Redis 1", "over Redis 2"])
+    talk(grace, ada, ["and back"])
+    assert queue_check(nodes[0])["active"] == "redis"
+
+    brokers[0].kill()
+    talk(ada, grace, [f"Redis is dead {number}" for number in range(20)])
+    talk(grace, ada, [f"here too {number}" for number in range(20)])
+    wait_until(lambda: queue_check(nodes[0]).get("active") == "rabbitmq", "the first node uses RabbitMQ")
+
+    brokers[0].start()
+    brokers[1].kill()
+    talk(ada, grace, [f"RabbitMQ is dead {number}" for number in range(20)])
+    talk(grace, ada, [f"here too, again {number}" for number in range(20)])
+    wait_until(lambda: queue_check(nodes[1]).get("active") == "redis", "the second node uses Redis")
+
+
+def test_a_node_stops_cleanly_and_the_other_goes_on(
+    nodes: list[Node], gather: Callable[[Node], People]
+) -> None:
+    grace = gather(nodes[1]).join("Grace")
+    assert nodes[0].terminate() == 0
+    assert "not delivered" not in nodes[0].log()
+    nodes[0].start()
+    ada = gather(nodes[0]).join("Ada")
+    talk(ada, grace, ["back again"])

@@ -1,4 +1,4 @@
-"""Acknowledgements across nodes: who waits for which, until when. Pure; time is passed in.
+"""Acknowledgements across nodes: who waits for which, until when. Time is passed in.
 
 An event that is to be acknowledged has one id, the same for all its recipients on all nodes, and unlike any
 other. The process that emits it keeps the callback; each node that hands it to a client notes, for that
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -31,18 +32,20 @@ class _Owed(NamedTuple):
 
 
 class Acks:
-    """The acknowledgements that one process waits for, and those that its clients owe.
+    """The acknowledgements that one process waits for, and those that its clients owe. Safe among threads.
 
     :param timeout_seconds: how long to wait.
     """
 
     def __init__(self, timeout_seconds: float) -> None:
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
+        self._lock = threading.Lock()
         self._count = itertools.count(1)
         self._base = (1 + secrets.randbelow((1 << _PROCESS_BITS) - 1)) << _COUNT_BITS
         # Both in the order of their deadlines, for the timeout is the same for all.
         self._expected: OrderedDict[int, _Expected] = OrderedDict()
         self._owed: OrderedDict[tuple[str, int], _Owed] = OrderedDict()
+        self._owed_by: dict[str, set[int]] = {}
         self.expired = 0
 
     def __len__(self) -> int:
@@ -50,53 +53,65 @@ class Acks:
 
     def expect(self, callback: Callback, room: object, now: float) -> int:
         """Wait for acknowledgements of an event to a room or sid; returns the id."""
-        self.expire(now)
-        ack = self._base + next(self._count) % (1 << _COUNT_BITS)
-        self._expected[ack] = _Expected(callback, room, now + self._timeout_seconds)
-        return ack
+        with self._lock:
+            ack = self._base + next(self._count) % (1 << _COUNT_BITS)
+            self._expected[ack] = _Expected(callback, room, now + self.timeout_seconds)
+            return ack
 
     def owe(self, sid: str, ack: int, origin: str, now: float) -> None:
         """A client was handed an event that it is to acknowledge."""
-        self.expire(now)
-        self._owed[sid, ack] = _Owed(origin, now + self._timeout_seconds)
+        with self._lock:
+            self._owed[sid, ack] = _Owed(origin, now + self.timeout_seconds)
+            self._owed_by.setdefault(sid, set()).add(ack)
 
-    def answered(self, sid: str, ack: int) -> str | None:
+    def answered(self, sid: str, ack: int, now: float) -> str | None:
         """A client acknowledges; returns the origin to tell, or None when nobody waits (any more)."""
-        owed = self._owed.pop((sid, ack), None)
-        return owed.origin if owed else None
+        with self._lock:
+            owed = self._pay(sid, ack)
+        return owed.origin if owed and owed.deadline > now else None
 
-    def callback(self, sid: str, ack: int) -> Callback | None:
+    def callback(self, sid: str, ack: int, now: float) -> Callback | None:
         """The callback for a client's acknowledgement; None when its time is over."""
-        expected = self._expected.get(ack)
-        if expected is None:
-            return None
-        if expected.room == sid:
-            # It was for this client alone.
-            del self._expected[ack]
-        return expected.callback
+        with self._lock:
+            expected = self._expected.get(ack)
+            if expected is None or expected.deadline <= now:
+                return None
+            if expected.room == sid:
+                # It was for this client alone.
+                del self._expected[ack]
+            return expected.callback
 
     def cancel(self, ack: int) -> None:
         """The event was not sent after all."""
-        self._expected.pop(ack, None)
+        with self._lock:
+            self._expected.pop(ack, None)
 
     def forget(self, sid: str) -> None:
         """A client has gone, and will answer nothing."""
-        for key in [key for key in self._owed if key[0] == sid]:
-            del self._owed[key]
+        with self._lock:
+            for ack in list(self._owed_by.get(sid, ())):
+                self._pay(sid, ack)
 
     def expire(self, now: float) -> None:
         """Forget what was not answered in time."""
-        for table in (self._expected, self._owed):
-            self.expired += _expire(table, now)
+        with self._lock:
+            for ack in _overdue(self._expected, now):
+                del self._expected[ack]
+                self.expired += 1
+            for sid, ack in _overdue(self._owed, now):
+                self._pay(sid, ack)
+                self.expired += 1
+
+    def _pay(self, sid: str, ack: int) -> _Owed | None:
+        owed = self._owed.pop((sid, ack), None)
+        acks = self._owed_by.get(sid)
+        if acks is not None:
+            acks.discard(ack)
+            if not acks:
+                del self._owed_by[sid]
+        return owed
 
 
-def _expire(table: OrderedDict[Any, Any], now: float) -> int:
-    """Remove the entries whose deadline is over; returns how many."""
-    count = 0
-    while table:
-        key, entry = next(iter(table.items()))
-        if entry.deadline > now:
-            break
-        del table[key]
-        count += 1
-    return count
+def _overdue(table: OrderedDict[Any, Any], now: float) -> list[Any]:
+    """The keys of the entries whose deadline is over."""
+    return [key for key, _ in itertools.takewhile(lambda item: item[1].deadline <= now, table.items())]

@@ -245,7 +245,6 @@ class Exchange:
                 pass
             case envelope.Pulse():
                 if note.about == sender:
-                    # Other brokers may have to be published on from now.
                     self._stirred |= self.peers.pulse(
                         sender,
                         is_node=note.is_node,

@@ -86,7 +86,7 @@ def _encode(kind: int, values: list[Any], namespace: str, ack: int | None, what:
         frames = [encoded]
     text = frames[0]
     # json.dumps writes what is not JSON, and every browser that gets it ends its connection.
-    if "NaN" in text or "Infinity" in text:
+    if kind == EVENT and ("NaN" in text or "Infinity" in text):
         for path, value in _leaves(_root(kind, values), ""):
             if isinstance(value, float) and not math.isfinite(value):
                 raise NotSerializable(f"{what}: data{path} is {value}, which JSON does not have: send None")

@@ -13,17 +13,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from engineio import packet as eio_packet
 from gevent import monkey
-from socketio.manager import Manager
-from socketio.packet import EVENT, Packet
 
 from app.realtime import envelope, frames
-from app.realtime.acks import Acks
 from app.realtime.channel import Channel
 from app.realtime.envelope import AnyMessage
-from app.realtime.errors import NotSerializable
-from app.realtime.frames import Frames
+from app.realtime.errors import NotSerializable, QueueError
+from app.realtime.exchange import Exchange
+from app.realtime.journal import status_of
+from app.realtime.local import LocalManager, room_name, room_names, sids
 from app.realtime.options import QueueOptions, QueueStrategy
 from app.realtime.routing import QueueEvent
 
@@ -52,7 +50,7 @@ def parse_message_queue(value: str | list[str] | tuple[str, ...] | None) -> list
     return [url for url in urls if url]
 
 
-class HybridManager(Manager):  # type: ignore[misc]
+class HybridManager(LocalManager):
     """A client manager over several brokers, for `client_manager=` of a Socket.IO server.
 
     :param urls: the brokers' addresses, best first: a list, or a comma-separated string. None: no broker.
@@ -79,14 +77,14 @@ class HybridManager(Manager):  # type: ignore[misc]
         options: QueueOptions | None = None,
         write_only: bool = False,
     ) -> None:
-        super().__init__()
+        self.options = options or QueueOptions()
+        super().__init__(self.options.ack_seconds)
         if strategy not in STRATEGIES:
             raise ValueError(f"queue_strategy={strategy!r}: allowed are {', '.join(STRATEGIES)}")
-        self.options = options or QueueOptions()
         self.strategy = strategy
         self.write_only = write_only
+        self._made_at = time.time()
         self.channel: Channel | None = None
-        self._acks = Acks(self.options.ack_seconds)
         addresses = parse_message_queue(urls)
         if addresses:
             self.channel = Channel(
@@ -105,7 +103,7 @@ class HybridManager(Manager):  # type: ignore[misc]
         # Nobody else needs it.
         from app.realtime.stock import Here, Neighbours
 
-        here = Here(lambda: self.origin, self._concerns, self.emit, self._apply, self._acknowledged)
+        here = Here(lambda: self.origin, self.concerns, self.emit, self._apply, self.acknowledged)
         return Neighbours(addresses, stock_channel, self.options, here, listen=not self.write_only)
 
     # The queue.
@@ -125,8 +123,25 @@ class HybridManager(Manager):  # type: ignore[misc]
                 status["stock"] = self._neighbours.status()
                 status["rejected"] |= self._neighbours.rejected
             return status
-        memory = {"state": "up", "error": None}
-        return {"strategy": self.strategy, "active": "memory", "brokers": {"memory": memory}}
+        return self._status_in_process()
+
+    def _status_in_process(self) -> dict[str, Any]:
+        """In the same form, so that nobody needs to ask whether there is a queue."""
+        exchange = Exchange(
+            ["memory"],
+            strategy=self.strategy,
+            channel="",
+            secret=None,
+            options=self.options,
+            is_node=not self.write_only,
+            now=0.0,
+            wall=lambda: self._made_at,
+            origin=self.origin,
+        )
+        exchange.router.active = "memory"
+        link = exchange.router.links["memory"]
+        link.state, link.hears = "up", True
+        return status_of(exchange, 0.0)
 
     def switch(self, name: str | None, *, everywhere: bool = False) -> None:
         """Prefer a broker; see `SocketIO.switch_queue`."""
@@ -209,109 +224,82 @@ class HybridManager(Manager):  # type: ignore[misc]
                 raise RuntimeError("Callbacks can only be issued from the context of a server.")
             if room is None:
                 raise ValueError("Cannot use callback without a room set.")
-        skip = _sids(skip_sid)
-        ack = self._acks.expect(callback, room, time.monotonic()) if callback else 0
+        skip = sids(skip_sid)
+        if not everywhere:
+            encoded = frames.encode_event(event, data, namespace)
+            if callback is None:
+                self.deliver(namespace, room, skip, 0, encoded, self.origin)
+            else:
+                self.ask_here(event, data, namespace, room, skip, callback)
+            return
+        room = room_names(room)
+        ack = self.acks.expect(callback, room, time.monotonic()) if callback else 0
         try:
             encoded = frames.encode_event(event, data, namespace, ack or None)
-            if everywhere:
-                self._publish(
-                    envelope.Emit,
-                    namespace,
-                    _room(room),
-                    skip,
-                    ack,
-                    msgspec.Raw(envelope.encode_body(encoded)),
-                )
+            raw = msgspec.Raw(envelope.encode_body(encoded))
+            self._publish(envelope.Emit, namespace, room, skip, ack, raw)
         except BaseException:
-            self._acks.cancel(ack)
+            self.acks.cancel(ack)
             raise
-        self._deliver(namespace, room, skip, ack, encoded, self.origin)
+        if ack:
+            self.expire_acks()
+        self.deliver(namespace, room, skip, ack, encoded, self.origin)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Whether a client is here to be disconnected; asks the other nodes to do it if it is not."""
         if self.is_connected(sid, namespace) or self.channel is None:
             return bool(super().can_disconnect(sid, namespace))
-        if self._is_pending(sid, namespace):
+        if self.is_here(sid, namespace):
+            # It comes or goes right now.
             return False
         self._publish(envelope.Disconnect, sid, namespace)
         return False
 
     def disconnect(self, sid: str, namespace: str, **kwargs: Any) -> Any:
         """Forget a client of this node that is disconnected."""
-        self._acks.forget(sid)
+        self.acks.forget(sid)
         return super().disconnect(sid, namespace)
 
     def enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> Any:
         """Put a client into a room, on whichever node it is."""
-        if self._is_here(sid, namespace) or self.channel is None:
+        if self.is_here(sid, namespace) or self.channel is None:
             return super().enter_room(sid, namespace, room, eio_sid=eio_sid)
-        return self._publish(envelope.EnterRoom, sid, namespace, _room(room))
+        return self._publish(envelope.EnterRoom, sid, namespace, room_name(room))
 
     def leave_room(self, sid: str, namespace: str, room: Any) -> Any:
         """Take a client out of a room, on whichever node it is."""
-        if self._is_here(sid, namespace) or self.channel is None:
+        if self.is_here(sid, namespace) or self.channel is None:
             return super().leave_room(sid, namespace, room)
-        return self._publish(envelope.LeaveRoom, sid, namespace, _room(room))
+        return self._publish(envelope.LeaveRoom, sid, namespace, room_name(room))
 
     def close_room(self, room: Any, namespace: str | None = None) -> None:
         """Take everybody out of a room, on all nodes."""
         namespace = namespace or "/"
+        if self.channel is not None:
+            room = room_name(room)
         super().close_room(room, namespace)
         if self.channel is not None:
-            self._publish(envelope.CloseRoom, _room(room), namespace)
+            self._publish(envelope.CloseRoom, room, namespace)
 
     def trigger_callback(self, sid: str, id: int, data: Iterable[Any]) -> None:
         """A client of this node acknowledges an event."""
-        origin = self._acks.answered(sid, id)
+        if id and id in self.callbacks.get(sid, ()):
+            super().trigger_callback(sid, id, data)
+            return
+        origin = self.acks.answered(sid, id, time.monotonic())
         if origin is None:
             self._get_logger().debug("an acknowledgement that nobody waits for, or not any more")
         elif origin == self.origin:
-            self._acknowledged(sid, id, data)
+            callback = self.acks.callback(sid, id, time.monotonic())
+            if callback is not None:
+                callback(*data)
         else:
-            encoded = frames.encode_arguments(data, "acknowledgement")
-            self._publish(envelope.Ack, origin, sid, id, msgspec.Raw(envelope.encode_body(encoded)))
-
-    # On this node.
-
-    def _deliver(
-        self, namespace: str, room: Any, skip: list[str], ack: int, encoded: Frames, origin: str
-    ) -> None:
-        """Hand an event to the clients of this node that it is for."""
-        if namespace not in self.rooms:
-            return
-        packets = None
-        for sid, eio_sid in self.get_participants(namespace, room):
-            if sid in skip:
-                continue
-            if ack:
-                self._acks.owe(sid, ack, origin, time.monotonic())
-            if packets is None:
-                packets = self._packets(encoded)
-            for packet in packets:
-                self.server._send_eio_packet(eio_sid, packet)
-
-    def _packets(self, encoded: Frames) -> list[Any]:
-        """Engine.IO packets of an event; another serializer than the default encodes it again."""
-        if not self.server.packet_class.uses_binary_events:
-            decoded = Packet(encoded_packet=encoded[0])
-            for attachment in encoded[1:]:
-                decoded.add_attachment(attachment)
-            again = self.server.packet_class(
-                EVENT, data=decoded.data, namespace=decoded.namespace or "/", id=decoded.id
-            ).encode()
-            encoded = again if isinstance(again, list) else [again]
-        return [eio_packet.Packet(eio_packet.MESSAGE, frame) for frame in encoded]
-
-    def _is_pending(self, sid: str, namespace: str) -> bool:
-        return bool(self.is_pre_connected(sid, namespace))
-
-    def _is_here(self, sid: str, namespace: str) -> bool:
-        return bool(self.is_connected(sid, namespace) or self.is_pre_connected(sid, namespace))
-
-    def _acknowledged(self, sid: str, ack: int, values: Iterable[Any]) -> None:
-        callback = self._acks.callback(sid, ack)
-        if callback is not None:
-            callback(*values)
+            try:
+                encoded = frames.encode_arguments(data, "acknowledgement")
+                self._publish(envelope.Ack, origin, sid, id, msgspec.Raw(envelope.encode_body(encoded)))
+            except QueueError as error:
+                # Nobody here could do anything about it.
+                self._get_logger().warning("an acknowledgement of %s was not handed on: %s", sid, error)
 
     # To and from other nodes.
 
@@ -331,52 +319,23 @@ class HybridManager(Manager):  # type: ignore[misc]
         """Do what another process wants; what concerns no client of this node costs next to nothing."""
         match message:
             case envelope.Emit():
-                if self._concerns(message.namespace, message.room):
+                if self.concerns(message.namespace, message.room):
                     encoded = frames.decode(message.frames)
-                    self._deliver(message.namespace, message.room, message.skip, message.ack, encoded, origin)
+                    self.deliver(message.namespace, message.room, message.skip, message.ack, encoded, origin)
             case envelope.Disconnect():
-                if self.is_connected(message.sid, message.namespace):
-                    # The handlers of the application may take their time; what comes next need not wait.
-                    self.server.start_background_task(
-                        self.server.disconnect, message.sid, namespace=message.namespace, ignore_queue=True
-                    )
-                    self.server.sleep(0)
+                self.end(message.sid, message.namespace)
             case envelope.EnterRoom():
-                if self._is_here(message.sid, message.namespace):
+                if self.is_here(message.sid, message.namespace):
                     super().enter_room(message.sid, message.namespace, message.room)
             case envelope.LeaveRoom():
-                if self._is_here(message.sid, message.namespace):
+                if self.is_here(message.sid, message.namespace):
                     super().leave_room(message.sid, message.namespace, message.room)
             case envelope.CloseRoom():
                 super().close_room(message.room, message.namespace)
             case envelope.Ack():
                 if message.to == self.origin:
                     values = frames.decode_arguments(frames.decode(message.frames))
-                    self._acknowledged(message.sid, message.ack, values)
+                    self.acknowledged(message.sid, message.ack, values)
             case envelope.Switch():
                 assert self.channel is not None
                 self.channel.switch(message.broker)
-
-    def _concerns(self, namespace: str, room: Any) -> bool:
-        rooms = self.rooms.get(namespace)
-        if not rooms:
-            return False
-        return any(each in rooms for each in room) if isinstance(room, list) else room in rooms
-
-
-def _sids(skip_sid: Any) -> list[str]:
-    if skip_sid is None:
-        return []
-    return list(skip_sid) if isinstance(skip_sid, list | tuple | set) else [skip_sid]
-
-
-def _room(room: Any) -> Any:
-    """A room's name, or several, as JSON could carry them."""
-    if room is None or isinstance(room, str | int | float):
-        return room
-    rooms = list(room) if isinstance(room, list | tuple | set | frozenset) else [room]
-    for each in rooms:
-        if not isinstance(each, str | int | float):
-            kind = type(each).__name__
-            raise NotSerializable(f"room {each!r} is a {kind}: with a queue, rooms are strings or numbers")
-    return rooms

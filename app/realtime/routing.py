@@ -7,8 +7,9 @@ A broker's state, from what was seen end to end:
     silent      it takes what is published, or answers nothing at all, and brings nothing back
     down        publishing failed; tried again after a backoff
 
-- failover: publish on the active broker. It stays active until it is not up and another one is. The first in
-  the order of preference takes over again after it was up for `failback_seconds` on end.
+- failover: publish on the active broker. It stays active until it is not up and another one is, or it is slow
+  and another one is much quicker. The first in the order of preference takes over again after it was up, and
+  not slow, for `failback_seconds` on end.
 - dual-write: publish on every broker that is not down.
 - Either way a broker is added when a node hears none of those chosen.
 
@@ -34,6 +35,11 @@ BACKOFF_LAST_SECONDS = 2.0
 # More than that between two ticks is a stall of our own.
 TICK_MAX_SECONDS = 0.1
 OUTSTANDING_MAX = 10_000
+# Of the newest round trip in the mean: a few late ones are noise.
+RTT_WEIGHT = 0.25
+# A broker whose round trip takes half of the patience is left for one that needs a third of its time.
+SLOW_SHARE = 0.5
+QUICKER_SHARE = 1 / 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +176,11 @@ class Router:
         while link.outstanding and link.outstanding[0][0] <= number:
             sent_number, _, sent_at = link.outstanding.popleft()
             if sent_number == number:
-                link.rtt_seconds = now - sent_at
+                rtt_seconds = now - sent_at
+                before = rtt_seconds if link.rtt_seconds is None else link.rtt_seconds
+                link.rtt_seconds = before + (rtt_seconds - before) * RTT_WEIGHT
+                if self._slow(link) and link.up_at is not None:
+                    link.up_at = self._clock
         if not link.reaches:
             return  # an old parcel; the broker does not take new ones
         oldest = link.outstanding[0][1] if link.outstanding else self._clock
@@ -233,6 +243,11 @@ class Router:
                         reason = f"healthy again for {self._failback_seconds:g} s"
                         self._activate(link.name, reason)
                         return
+            if self._slow(active):
+                for link in links:
+                    if link.state == "up" and self._much_quicker(link, active):
+                        self._activate(link.name, f"{active.name} is slow")
+                        return
             return
         for state in ("up", "connecting", "silent"):
             if active is not None and active.state == state:
@@ -241,6 +256,12 @@ class Router:
                 if link.state == state and (active is None or link.reaches):
                     self._activate(link.name, f"{active.name} is {active.state}" if active else "at start")
                     return
+
+    def _slow(self, link: Link) -> bool:
+        return (link.rtt_seconds or 0.0) > self._patience_seconds * SLOW_SHARE
+
+    def _much_quicker(self, link: Link, than: Link) -> bool:
+        return link.rtt_seconds is not None and link.rtt_seconds < (than.rtt_seconds or 0) * QUICKER_SHARE
 
     def _activate(self, name: str, why: str) -> None:
         if name != self.active:

@@ -10,6 +10,7 @@ from typing import Any, Self
 import flask_socketio
 import socketio as pysocketio
 from flask import Flask
+from socketio.packet import Packet
 
 from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
 from app.realtime.protocol import BadPacketError, harden
@@ -27,8 +28,9 @@ OWN_OPTIONS = (
     "queue_options",
 )
 
-# Names that only the server itself may trigger.
-RESERVED_EVENTS = frozenset({"connect", "disconnect"})
+# Names that only the server itself may trigger; and "*", because Flask-SocketIO's handler for all events
+# takes the first argument of an event of that name for its sender's sid.
+RESERVED_EVENTS = frozenset({"connect", "disconnect", "*"})
 
 _ack_wanted: ContextVar[bool] = ContextVar("ack_wanted", default=False)
 
@@ -107,33 +109,49 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
 
     def __init__(self, app: Flask | None = None, **kwargs: Any) -> None:
         self.manager: HybridManager | None = None
+        self.server_options: dict[str, Any] = {}
+        self._queue: dict[str, Any] = {}
+        self._queue_handlers: list[Callable[[QueueEvent], Any]] = []
         super().__init__(app, **kwargs)
 
     def init_app(self, app: Flask | None, **kwargs: Any) -> None:
-        """Bind to an application; see `flask_socketio.SocketIO.init_app`."""
+        """Bind to an application; see `flask_socketio.SocketIO.init_app`.
+
+        A second call binds to another application, with a manager of its own and what was given before.
+        """
         options = {**self.server_options, **kwargs}
-        mine = {name: options.pop(name, None) for name in OWN_OPTIONS}
-        for name in OWN_OPTIONS:
-            self.server_options.pop(name, None)
-        if options.get("client_manager") is None:
-            self.manager = options["client_manager"] = HybridManager(
-                mine["message_queue"],
-                strategy=mine["queue_strategy"] or "failover",
-                channel=mine["channel"] or DEFAULT_CHANNEL,
-                secret=mine["channel_secret"],
-                stock_channel=mine["stock_channel"],
-                options=mine["queue_options"],
+        self._queue |= {name: options.pop(name) for name in OWN_OPTIONS if name in options}
+        given = options.get("client_manager")
+        if given is None:
+            options["client_manager"] = HybridManager(
+                self._queue.get("message_queue"),
+                strategy=self._queue.get("queue_strategy") or "failover",
+                channel=self._queue.get("channel") or DEFAULT_CHANNEL,
+                secret=self._queue.get("channel_secret"),
+                stock_channel=self._queue.get("stock_channel"),
+                options=self._queue.get("queue_options"),
                 write_only=app is None,
             )
         if app is None:
             # Nothing is served here, and nothing of gevent may start in a process that is not patched.
             options.setdefault("async_mode", "threading")
+        kept = {**self.server_options, **kwargs}
+        self.server_options = {}
         super().init_app(app, **options)
+        # For the next application; whoever reads them sees what was given.
+        self.server_options = {name: kept[name] for name in kept if name not in OWN_OPTIONS}
+        self.manager = self.server.manager if isinstance(self.server.manager, HybridManager) else None
         # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to a few methods.
         self.server.__class__ = Server
+        packet_class = self.server.packet_class
         harden(self.server)
+        if packet_class is not Packet:
+            # A serializer of the application's choice, which is not hardened.
+            self.server.packet_class = packet_class
         # The library has handed over the method of before.
         self.server.eio.on("message", self.server._handle_eio_message)
+        for handler in self._queue_handlers:
+            self._subscribe(handler)
 
     # The queue.
 
@@ -161,8 +179,14 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
 
     def on_queue_event(self, handler: Callable[[QueueEvent], Any]) -> Callable[[QueueEvent], Any]:
         """Decorator: call a function with each change of the queue, for metrics and alerts."""
-        self._hybrid().subscribe(handler)
+        self._queue_handlers.append(handler)
+        if self.server is not None:
+            self._subscribe(handler)
         return handler
+
+    def _subscribe(self, handler: Callable[[QueueEvent], Any]) -> None:
+        if self.manager is not None:
+            self.manager.subscribe(handler)
 
     def flush(self, timeout_seconds: float = 5.0) -> int:
         """Wait until everything emitted has gone through a broker; returns how many messages have not."""
@@ -179,10 +203,8 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         self.close()
 
     def _hybrid(self) -> HybridManager:
+        if self.server is None:
+            raise RuntimeError("call init_app first")
         if self.manager is None:
-            if self.server is None:
-                raise RuntimeError("call init_app first")
-            if not isinstance(self.server.manager, HybridManager):
-                raise RuntimeError("this SocketIO has a client_manager of its own, which has no such thing")
-            self.manager = self.server.manager
+            raise RuntimeError("this SocketIO has a client_manager of its own, which has no such thing")
         return self.manager

@@ -1,6 +1,6 @@
 """The Flask-SocketIO programs that run once on the library and once on the engine; only an import differs.
 
-    python -m tests.support.programs PROGRAM stock|ours gevent|threading PORT '{"argument": "expression"}'
+python -m tests.support.programs PROGRAM stock|ours gevent|threading PORT '{"argument": "expression"}'
 """
 
 from __future__ import annotations
@@ -126,6 +126,12 @@ def everything(library: str, **options: Any) -> tuple[Flask, Any]:
     socketio = socketio_class(library)(application, **options)
     runner = add_runner(application, socketio)
     note = runner.note
+    kept = runner.names["kept"]
+    if library == "ours":
+
+        @socketio.on_queue_event  # type: ignore[untyped-decorator]
+        def on_queue_event(event: Any) -> None:
+            kept.setdefault("events", []).append((event.kind, event.broker, event.state))
 
     @socketio.on("connect")  # type: ignore[untyped-decorator]
     def connect(auth: Any) -> Any:
@@ -140,9 +146,8 @@ def everything(library: str, **options: Any) -> tuple[Flask, Any]:
     @socketio.on("disconnect")  # type: ignore[untyped-decorator]
     def disconnect(reason: str) -> None:
         note("disconnect", reason)
-        pause = runner.names.get("pause_seconds", 0)
-        if pause:
-            socketio.sleep(pause)
+        if "pause_seconds" in kept:
+            socketio.sleep(kept["pause_seconds"])
             note("disconnected")
 
     @socketio.on("message")  # type: ignore[untyped-decorator]
@@ -356,7 +361,7 @@ class WerkzeugHandler(WSGIRequestHandler):
     disable_nagle_algorithm = True
 
 
-class GeventHandler(WSGIHandler):  # type: ignore[misc]
+class GeventHandler(WSGIHandler):
     """The same."""
 
     def __init__(self, sock: socket.socket, *arguments: Any) -> None:

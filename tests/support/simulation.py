@@ -6,7 +6,7 @@ a position for each listener, and faults to be switched on and off.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -49,6 +49,16 @@ class Log:
     cut: Counter[str] = field(default_factory=Counter)  # whose listeners are
     barred: Counter[str] = field(default_factory=Counter)  # who cannot publish
     delay_steps: int = 0  # how long an answer takes
+    lag_steps: int = 0  # how long a parcel takes, beyond one step
+    arrived: int = 0  # so many parcels can be delivered
+    _lengths: deque[int] = field(default_factory=deque)
+
+    def step(self) -> None:
+        """Let parcels arrive."""
+        self._lengths.append(len(self.parcels))
+        while len(self._lengths) > self.lag_steps + 1:
+            self._lengths.popleft()
+        self.arrived = max(self.arrived, self._lengths[0])
 
     def forget(self) -> None:
         """Lose what was not delivered yet."""
@@ -161,7 +171,7 @@ class Process:
         self.world.handed[log.name] += len(work.parcels)
         if log.barred[self.origin]:
             return _Flight(work, answer_at, "no way", refused=False)
-        half = work.parcels[: len(work.parcels) // 2]
+        half = work.parcels[: (len(work.parcels) + 1) // 2]
         match log.fault:
             case "refuse":
                 return _Flight(work, answer_at, "no", refused=True)
@@ -196,8 +206,9 @@ class Process:
             log.positions.setdefault(self.origin, len(log.parcels))
         if log.fault in ("silent", "frozen"):
             return
-        start, log.positions[self.origin] = log.positions[self.origin], len(log.parcels)
-        for parcel in log.parcels[start:]:
+        start = log.positions[self.origin]
+        log.positions[self.origin] = max(start, log.arrived)
+        for parcel in log.parcels[start : log.arrived]:
             self.exchange.take_in(name, parcel, self.world.now)
         self._wake(self.exchange.urgent())
         self._deliver()
@@ -248,6 +259,13 @@ class World:
         """End a process without a goodbye."""
         return self.processes.pop(origin)
 
+    def delay(self, steps: list[int]) -> None:
+        """Let answers and parcels take longer: first the brokers' `delay_steps`, then their `lag_steps`."""
+        for log, delay_steps, lag_steps in zip(
+            self.logs.values(), steps, steps[len(self.logs) :], strict=False
+        ):
+            log.delay_steps, log.lag_steps = delay_steps, lag_steps
+
     def later(self, seconds: float, what: Callable[[], None]) -> None:
         """Do something after a while."""
         self._later.append((self._steps + round(seconds / STEP_SECONDS), what))
@@ -271,6 +289,8 @@ class World:
             if due <= self._steps:
                 what()
         self._later = [(due, what) for due, what in self._later if due > self._steps]
+        for log in self.logs.values():
+            log.step()
         for process in list(self.processes.values()):
             process.step(self._steps)
         self._steps += 1

@@ -1,0 +1,163 @@
+"""What a client manager does on its own node: hand out encoded events, end connections, keep acks."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from engineio import packet as eio_packet
+from socketio.manager import Manager
+from socketio.packet import DISCONNECT, EVENT, Packet
+
+from app.realtime import frames
+from app.realtime.acks import Acks
+from app.realtime.errors import NotSerializable
+from app.realtime.frames import Frames
+
+# How often to look for acknowledgements that did not come in time.
+EXPIRE_SECONDS = 5.0
+
+
+class LocalManager(Manager):  # type: ignore[misc]
+    """The library's manager, with events that are encoded already.
+
+    :param ack_seconds: how long acknowledgements across nodes are waited for.
+    """
+
+    def __init__(self, ack_seconds: float) -> None:
+        super().__init__()
+        self.acks = Acks(ack_seconds)
+        self._expiring = False
+
+    def deliver(
+        self, namespace: str, room: Any, skip: list[str], ack: int, encoded: Frames, origin: str
+    ) -> None:
+        """Hand an event to the clients of this node that it is for.
+
+        :param ack: the id to acknowledge it with, to `origin`; 0: nobody asks for it.
+        """
+        if namespace not in self.rooms:
+            return
+        packets = None
+        leaving = self.pending_disconnect.get(namespace, ())
+        for sid, eio_sid in self.get_participants(namespace, room):
+            if sid in skip or sid in leaving:
+                continue
+            if ack:
+                self.acks.owe(sid, ack, origin, time.monotonic())
+                self.expire_acks()
+            if packets is None:
+                packets = self._packets(encoded)
+            for packet in packets:
+                self.server._send_eio_packet(eio_sid, packet)
+
+    def ask_here(
+        self, event: str, data: Any, namespace: str, room: Any, skip: list[str], callback: Callable[..., Any]
+    ) -> None:
+        """Emit with a callback on this node only: as the library does, without a deadline."""
+        for sid, eio_sid in self.get_participants(namespace, room):
+            if sid not in skip:
+                ack = self._generate_ack_id(sid, callback)
+                for packet in self._packets(frames.encode_event(event, data, namespace, ack)):
+                    self.server._send_eio_packet(eio_sid, packet)
+
+    def concerns(self, namespace: str, room: Any) -> bool:
+        """Whether a client of this node is in a room, or in one of several."""
+        rooms = self.rooms.get(namespace)
+        if not rooms:
+            return False
+        return any(each in rooms for each in room) if isinstance(room, list) else room in rooms
+
+    def is_here(self, sid: str, namespace: str) -> bool:
+        """Whether a client is on this node, be it that it just connects or disconnects."""
+        return sid in self.rooms.get(namespace, {}).get(None, ())
+
+    def end(self, sid: str, namespace: str) -> None:
+        """Disconnect a client of this node. No event reaches it from now on; the application's handler, which
+        may take its time, runs by itself.
+        """
+        if not self.is_connected(sid, namespace):
+            return
+        eio_sid = self.pre_disconnect(sid, namespace)
+        self.server._binary_packet.pop(eio_sid, None)
+        self.server._send_packet(eio_sid, self.server.packet_class(DISCONNECT, namespace=namespace))
+        self.server.start_background_task(self._ended, sid, namespace)
+
+    def _ended(self, sid: str, namespace: str) -> None:
+        try:
+            self.server._trigger_event("disconnect", namespace, sid, self.server.reason.SERVER_DISCONNECT)
+        finally:
+            self.disconnect(sid, namespace, ignore_queue=True)
+
+    def acknowledged(self, sid: str, ack: int, values: Iterable[Any]) -> None:
+        """A client of another node acknowledges; what the callback waits for, the queue need not wait for."""
+        callback = self.acks.callback(sid, ack, time.monotonic())
+        if callback is not None:
+            self.server.start_background_task(callback, *values)
+
+    def expire_acks(self) -> None:
+        """See to it that what is not acknowledged in time is forgotten."""
+        if not self._expiring:
+            self._expiring = True
+            self.server.start_background_task(self._expire_acks_until_none)
+
+    def _expire_acks_until_none(self) -> None:
+        while len(self.acks):
+            self.server.sleep(min(self.acks.timeout_seconds / 2, EXPIRE_SECONDS))
+            self.acks.expire(time.monotonic())
+        self._expiring = False
+
+    def _packets(self, encoded: Frames) -> list[Any]:
+        """Engine.IO packets of an event; another serializer than the default encodes it again."""
+        if self.server.packet_class.encode is not Packet.encode:
+            decoded = Packet(encoded_packet=encoded[0])
+            for attachment in encoded[1:]:
+                decoded.add_attachment(attachment)
+            again = self.server.packet_class(
+                EVENT, data=decoded.data, namespace=decoded.namespace or "/", id=decoded.id
+            ).encode()
+            encoded = again if isinstance(again, list) else [again]
+        return [
+            eio_packet.Packet(eio_packet.MESSAGE, frame) if isinstance(frame, str) else _Attachment(frame)
+            for frame in encoded
+        ]
+
+
+class _Attachment(eio_packet.Packet):  # type: ignore[misc]
+    """Bytes for several clients. The library's packet keeps the encoding for the first of them, which is text
+    for one that polls, for all.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(eio_packet.MESSAGE, data)
+
+    def encode(self, b64: bool = False) -> Any:
+        return "b" + base64.b64encode(self.data).decode() if b64 else self.data
+
+
+def sids(skip_sid: Any) -> list[str]:
+    """Whom to skip: one, several, or nobody."""
+    several = skip_sid if isinstance(skip_sid, list | tuple | set | frozenset) else [skip_sid]
+    return [sid for sid in several if isinstance(sid, str)]
+
+
+def room_name(room: Any) -> Any:
+    """A room's name as JSON could carry it.
+
+    :raises NotSerializable: when it could not.
+    """
+    if isinstance(room, str):
+        return str.__str__(room)
+    if isinstance(room, int | float):
+        return room
+    kind = type(room).__name__
+    raise NotSerializable(f"room {room!r} is a {kind}: with a queue, rooms are strings or numbers")
+
+
+def room_names(room: Any) -> Any:
+    """The name of a room, or of several; None is everybody."""
+    if isinstance(room, list | tuple | set | frozenset):
+        return [room_name(each) for each in room]
+    return None if room is None else room_name(room)

@@ -172,7 +172,7 @@ class Channel:
         with self._lock:
             dropped = sum(self.exchange.outbox.dropped.values())
             new, self._dropped = dropped - self._dropped, dropped
-            return self._unreturned(last) + new
+            return self._unreturned(last) + max(0, new)
 
     def _unreturned(self, last: int) -> int:
         """How many of the messages up to one of ours have not come back."""

@@ -33,7 +33,9 @@ def started(channel: _Channel) -> None:
     for name in ("multiprocessing.util", "billiard.util"):
         util = sys.modules.get(name)
         process = sys.modules.get(name.replace("util", "process"))
-        if channel in _emitters and util and process and getattr(process, "_parent_process", None):
+        if channel not in _emitters or not util or not process:
+            continue
+        if type(process.current_process()) is not process._MainProcess:
             reference = weakref.ref(channel)
             util.Finalize(None, _close, args=(reference,), exitpriority=10)
 

@@ -234,7 +234,7 @@ class Exchange:
     def _take_note(self, name: str, sender: str, note: AnyNote, now: float) -> None:
         match note:
             case envelope.Gone() if note.about in self.outboxes:
-                self.outboxes[note.about].came_back(note.first, note.last)
+                self.outboxes[note.about].came_back(note.first, note.last, gone=True)
             case envelope.Gone() if self.is_node:
                 self._make_ready(note.about, self.inbox.gone(note.about, note.first, note.last, now))
             case envelope.Report():

@@ -62,6 +62,7 @@ class _Source(Generic[Body]):
     holes: list[tuple[int, int]] = field(default_factory=list)  # gone, above next
     known: int = 0  # the newest seq that is known to exist
     heard_at: float = 0.0
+    missed: int = 0  # the newest that was known when something began to be missing
     ask_at: float = 0.0  # 0: nothing is missing
     attempt: int = 0
     patience: float = 0.0  # seconds left until what is missing is passed over
@@ -267,6 +268,7 @@ class Inbox(Generic[Body]):
     def _miss(self, origin: str, source: _Source[Body], now: float, grace: float) -> None:
         if origin not in self._incomplete:
             self._incomplete.add(origin)
+            source.missed = source.known
             source.attempt = 0
             source.ask_at = now + grace
             source.patience = self.repair_seconds if source.next else LOCATE_SECONDS
@@ -291,8 +293,10 @@ class Inbox(Generic[Body]):
         if not source.next:
             # It did not tell where it begins: with what is here.
             return self._begin(origin, source, upto, now)
+        upto = min(upto, source.missed + 1)  # what is known only since then may still be on its way
         self._tell_lost(origin, source.next, upto - 1, upto - source.next, "never came")
         source.next = upto
+        self._incomplete.discard(origin)
         return self._release(origin, source, now)
 
     def _tell_lost(self, origin: str, first: int, last: int, count: int, why: str) -> None:

@@ -98,8 +98,10 @@ class HybridManager(LocalManager):
         self._neighbours = self._make_neighbours(addresses, stock_channel)
 
     def _make_neighbours(self, addresses: list[str], stock_channel: str | None) -> Neighbours | None:
-        if not addresses or not stock_channel:
+        if not stock_channel:
             return None
+        if not addresses:
+            raise ValueError("stock_channel needs a message_queue: name the broker that the others use")
         # Nobody else needs it.
         from app.realtime.stock import Here, Neighbours
 
@@ -283,6 +285,9 @@ class HybridManager(LocalManager):
 
     def trigger_callback(self, sid: str, id: int, data: Iterable[Any]) -> None:
         """A client of this node acknowledges an event."""
+        if not isinstance(data, list | tuple):
+            self._get_logger().info("%s acknowledged an event without a list of arguments", sid)
+            return
         if id and id in self.callbacks.get(sid, ()):
             super().trigger_callback(sid, id, data)
             return

@@ -86,7 +86,7 @@ class Outbox:
     _pending: int = 0  # messages that are not dropped, above `accepted`
     _pending_bytes: int = 0
     _retained_bytes: int = 0
-    _holes: deque[int] = field(default_factory=deque)  # dropped seqs that have not come back, in order
+    _holes: deque[tuple[int, Cause]] = field(default_factory=deque)  # dropped, and not come back; in order
     _moved_at: float = 0.0  # when `returned` moved, or what did not come back was sent again
     _moved_to: int = 0
     _wait_seconds: float = 0.0
@@ -184,12 +184,17 @@ class Outbox:
         cursor.attempts = 0
         return given_up
 
-    def came_back(self, first: int, last: int) -> None:
-        """Messages of ours were heard."""
+    def came_back(self, first: int, last: int, *, gone: bool = False) -> None:
+        """Messages of ours were heard.
+
+        :param gone: it was only the note that they exist no more.
+        """
         last = min(last, self.last)
         if first <= self.accepted + 1:
             # A broker that brings it has accepted it, even if its answer was lost.
             self._accept(last)
+        if not gone and self._holes:
+            self._undrop(first, last)
         if last <= self.returned:
             return
         if first > self.returned + 1:
@@ -199,6 +204,12 @@ class Outbox:
         self.returned = last
         self._absorb()
 
+    def _undrop(self, first: int, last: int) -> None:
+        """What was on its way when it was dropped has arrived after all."""
+        for hole in [hole for hole in self._holes if first <= hole[0] <= last]:
+            self._holes.remove(hole)
+            self.dropped[hole[1]] -= 1
+
     def _absorb(self) -> None:
         """Move `returned` over what had come back before."""
         if self._later:
@@ -206,7 +217,7 @@ class Outbox:
                 if low <= self.returned + 1:
                     self.returned = max(self.returned, high)
             self._later = [(low, high) for low, high in self._later if high > self.returned]
-        while self._holes and self._holes[0] <= self.returned:
+        while self._holes and self._holes[0][0] <= self.returned:
             self._holes.popleft()
 
     def stuck(self, now: float, patience_seconds: float) -> bool:
@@ -281,7 +292,7 @@ class Outbox:
             del self._log[: self._skip]
             self._skip = 0
         if self.returned < self.first - 1:
-            self.came_back(self.returned + 1, self.first - 1)
+            self.came_back(self.returned + 1, self.first - 1, gone=True)
 
     # What there is to tell.
 
@@ -340,5 +351,5 @@ class Outbox:
         self._pending_bytes -= size
         self.dropped[cause] += 1
         self.dropped_seqs.append(seq)
-        self._holes.append(seq)
+        self._holes.append((seq, cause))
         self._pass_holes()

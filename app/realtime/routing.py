@@ -176,7 +176,8 @@ class Router:
         while link.outstanding and link.outstanding[0][0] <= number:
             sent_number, _, sent_at = link.outstanding.popleft()
             if sent_number == number:
-                rtt_seconds = now - sent_at
+                # Longer silence was judged when it was, and says nothing of how quick it is now.
+                rtt_seconds = min(now - sent_at, self._patience_seconds)
                 before = rtt_seconds if link.rtt_seconds is None else link.rtt_seconds
                 link.rtt_seconds = before + (rtt_seconds - before) * RTT_WEIGHT
                 if self._slow(link) and link.up_at is not None:
@@ -239,7 +240,8 @@ class Router:
             better = links[: links.index(active)]
             if self._failback_seconds:
                 for link in better:
-                    if link.up_at is not None and self._clock - link.up_at >= self._failback_seconds:
+                    healthy = link.up_at is not None and not self._slow(link)
+                    if healthy and self._clock - (link.up_at or 0) >= self._failback_seconds:
                         reason = f"healthy again for {self._failback_seconds:g} s"
                         self._activate(link.name, reason)
                         return

@@ -203,11 +203,11 @@ class Channel:
     def _open_spools(self, folder: Path) -> None:
         """Open our spool, and publish what dead processes left; the lock is held."""
         try:
-            self._spools = Spools(folder, self.origin)
+            self._spools = Spools(folder, self.origin, is_node=self._deliver is not None)
         except (OSError, sqlite3.Error) as error:
             raise ValueError(f"spool={str(folder)!r}: {error}: name a folder that may be written") from None
         for outbox in self._spools.adopt(self.exchange.limits, time.monotonic() - time.time()):
-            self.exchange.adopt(outbox)
+            self.exchange.adopt(outbox, time.monotonic())
             text = f"{outbox.pending} messages of {outbox.origin}, which did not end by itself"
             self.exchange.tell("adopted", text, outbox.pending)
 

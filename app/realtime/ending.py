@@ -35,7 +35,7 @@ def started(channel: _Channel) -> None:
         process = sys.modules.get(name.replace("util", "process"))
         if channel not in _emitters or not util or not process:
             continue
-        if type(process.current_process()) is not process._MainProcess:
+        if type(process.current_process()).__name__ != "_MainProcess":
             reference = weakref.ref(channel)
             util.Finalize(None, _close, args=(reference,), exitpriority=10)
 

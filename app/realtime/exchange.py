@@ -65,7 +65,7 @@ class Exchange:
         self.is_node = is_node
         self.options = options
         self.limits = Limits(**{field.name: getattr(options, field.name) for field in fields(Limits)})
-        self.outbox = Outbox(self.origin, self.limits)
+        self.outbox = Outbox(self.origin, self.limits, is_node)
         self.outboxes = {self.origin: self.outbox}
         self.inbox: Inbox[Raw] = Inbox(options.repair_seconds, options.max_age_seconds)
         self.peers = Peers(self.origin)
@@ -106,9 +106,11 @@ class Exchange:
         self._sent_at = now
         return self.outbox.append(body, now)
 
-    def adopt(self, outbox: Outbox) -> None:
-        """Publish the messages of an earlier process too."""
+    def adopt(self, outbox: Outbox, now: float) -> None:
+        """Publish the messages of an earlier process, for our own clients too if they cannot have them."""
         self.outboxes[outbox.origin] = outbox
+        if self.is_node and not outbox.of_node:
+            self.inbox.start(outbox.origin, outbox.first, now)
         for name in self._joined:
             outbox.join(name)
 
@@ -211,11 +213,10 @@ class Exchange:
             own = self.outboxes.get(parcel.about)
             if own is not None:
                 own.came_back(parcel.first, parcel.first + len(parcel.bodies) - 1)
-            elif self.is_node:
-                self._make_ready(
-                    parcel.about,
-                    self.inbox.receive(parcel.about, parcel.first, parcel.bodies, now, again=parcel.again),
-                )
+            if self.is_node and (own is None or not own.of_node):
+                about, first = parcel.about, parcel.first
+                bodies = self.inbox.receive(about, first, parcel.bodies, now, again=parcel.again)
+                self._make_ready(about, bodies)
         except Rejected as error:
             self.rejected[error.reason] += 1
 

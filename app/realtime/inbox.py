@@ -20,11 +20,11 @@ For each origin, `next` is the seq that is delivered next.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Sized
 from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
-Body = TypeVar("Body")
+Body = TypeVar("Body", bound=Sized)
 
 # Parcels over two brokers, or from two publishers, overtake each other by so much.
 GAP_GRACE_SECONDS = 0.03
@@ -75,18 +75,21 @@ class Inbox(Generic[Body]):
     :param repair_seconds: how long to ask for a message.
     :param forget_seconds: how long to remember an origin that is silent.
     :param max_waiting: messages that may wait, of all origins together.
+    :param max_waiting_bytes: how large they may be together.
     :param max_origins: origins to remember.
     """
 
     repair_seconds: float
     forget_seconds: float
     max_waiting: int = 20_000
+    max_waiting_bytes: int = 64 * 1024 * 1024
     max_origins: int = 10_000
     duplicates: int = 0
     repaired: int = 0  # asked for, and came
     lost: int = 0
     deferred: int = 0  # found no room to wait
     waiting: int = 0
+    waiting_bytes: int = 0
     passed_over: list[Lost] = field(default_factory=list)  # since the owner last cleared it
     _sources: OrderedDict[str, _Source[Body]] = field(default_factory=OrderedDict)
     _incomplete: set[str] = field(default_factory=set)
@@ -120,9 +123,9 @@ class Inbox(Generic[Body]):
         for seq, body in enumerate(bodies, first):
             if seq < source.next or seq in source.waiting:
                 self.duplicates += 1
-            elif self.waiting < self.max_waiting or seq == upto:
+            elif seq == upto or self._has_room:
                 source.waiting[seq] = body
-                self.waiting += 1
+                self._count(1, [body])
                 self.repaired += again
             else:
                 self.deferred += 1
@@ -207,6 +210,14 @@ class Inbox(Generic[Body]):
 
     # Inside.
 
+    @property
+    def _has_room(self) -> bool:
+        return self.waiting < self.max_waiting and self.waiting_bytes < self.max_waiting_bytes
+
+    def _count(self, sign: int, bodies: Collection[Body]) -> None:
+        self.waiting += sign * len(bodies)
+        self.waiting_bytes += sign * sum(map(len, bodies))
+
     def _source(self, origin: str, now: float) -> _Source[Body]:
         source = self._sources.get(origin)
         if source is None:
@@ -220,7 +231,7 @@ class Inbox(Generic[Body]):
 
     def _remove(self, origin: str) -> None:
         source = self._sources.pop(origin)
-        self.waiting -= len(source.waiting)
+        self._count(-1, source.waiting.values())
         if source.waiting:
             self._tell_lost(
                 origin, min(source.waiting), max(source.waiting), len(source.waiting), "forgotten"
@@ -229,9 +240,7 @@ class Inbox(Generic[Body]):
 
     def _begin(self, origin: str, source: _Source[Body], first: int, now: float) -> Sequence[Body]:
         source.next = first
-        for seq in [seq for seq in source.waiting if seq < first]:
-            del source.waiting[seq]
-            self.waiting -= 1
+        self._count(-1, [source.waiting.pop(seq) for seq in list(source.waiting) if seq < first])
         self._incomplete.discard(origin)
         return self._release(origin, source, now)
 
@@ -252,7 +261,7 @@ class Inbox(Generic[Body]):
                 upto = min([hole[1] + 1, *(seq for seq in source.waiting if seq > source.next)])
                 self._tell_lost(origin, source.next, upto - 1, upto - source.next, "gone at its origin")
                 source.next = upto
-            self.waiting -= len(freed)
+            self._count(-1, freed)
             source.holes = [hole for hole in source.holes if hole[1] >= source.next]
         self._settle(origin, source, now, progress=source.next > before)
         return freed

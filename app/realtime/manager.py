@@ -8,6 +8,7 @@ Without brokers there is no channel, and it is the manager of a single process.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,8 @@ from app.realtime.routing import QueueEvent
 if TYPE_CHECKING:
     from app.realtime.stock import Neighbours
 
+logger = logging.getLogger(__name__)
+
 DEFAULT_CHANNEL = "flask-socketio"
 STRATEGIES = ("failover", "dual-write")
 
@@ -42,12 +45,12 @@ def parse_message_queue(value: str | list[str] | tuple[str, ...] | None) -> list
     if not isinstance(value, str):
         return [part.strip() for part in value if part.strip()]
     urls: list[str] = []
-    for part in value.split(","):
+    for part in filter(None, map(str.strip, value.split(","))):
         if "://" in part or not urls:
-            urls.append(part.strip())
+            urls.append(part)
         else:
-            urls[-1] += f",{part.strip()}"
-    return [url for url in urls if url]
+            urls[-1] += f",{part}"
+    return urls
 
 
 class HybridManager(LocalManager):
@@ -143,7 +146,9 @@ class HybridManager(LocalManager):
         exchange.router.active = "memory"
         link = exchange.router.links["memory"]
         link.state, link.hears = "up", True
-        return status_of(exchange, 0.0)
+        status = status_of(exchange, 0.0)
+        status["inbox"]["undeliverable"] = 0
+        return status
 
     def switch(self, name: str | None, *, everywhere: bool = False) -> None:
         """Prefer a broker; see `SocketIO.switch_queue`."""
@@ -286,14 +291,14 @@ class HybridManager(LocalManager):
     def trigger_callback(self, sid: str, id: int, data: Iterable[Any]) -> None:
         """A client of this node acknowledges an event."""
         if not isinstance(data, list | tuple):
-            self._get_logger().info("%s acknowledged an event without a list of arguments", sid)
+            logger.info("%s acknowledged an event without a list of arguments", sid)
             return
         if id and id in self.callbacks.get(sid, ()):
             super().trigger_callback(sid, id, data)
             return
         origin = self.acks.answered(sid, id, time.monotonic())
         if origin is None:
-            self._get_logger().debug("an acknowledgement that nobody waits for, or not any more")
+            logger.debug("an acknowledgement that nobody waits for, or not any more")
         elif origin == self.origin:
             callback = self.acks.callback(sid, id, time.monotonic())
             if callback is not None:
@@ -304,7 +309,7 @@ class HybridManager(LocalManager):
                 self._publish(envelope.Ack, origin, sid, id, msgspec.Raw(envelope.encode_body(encoded)))
             except QueueError as error:
                 # Nobody here could do anything about it.
-                self._get_logger().warning("an acknowledgement of %s was not handed on: %s", sid, error)
+                logger.warning("an acknowledgement of %s was not handed on: %s", sid, error)
 
     # To and from other nodes.
 

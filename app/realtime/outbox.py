@@ -72,10 +72,12 @@ class Outbox:
     """The messages of one origin.
 
     :param origin: whose they are.
+    :param of_node: it has clients, and they got their messages when they were emitted.
     """
 
     origin: str
     limits: Limits
+    of_node: bool = True
     _log: list[_Entry] = field(default_factory=list)
     _skip: int = 0  # so many at the head of _log are gone; the list is cut now and then
     first: int = 1  # the oldest seq that is kept

@@ -29,10 +29,11 @@ class Spool:
     """The file of one origin.
 
     :param folder: made if it does not exist; one for all processes of a machine is fine.
+    :param of_node: the origin is a node, which had its own clients served; None: look into the file.
     :raises sqlite3.Error: when it cannot be opened, or another process holds it.
     """
 
-    def __init__(self, folder: Path, origin: str) -> None:
+    def __init__(self, folder: Path, origin: str, of_node: bool | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.origin = origin
         self._path = folder / f"{origin}{SUFFIX}"
@@ -49,7 +50,11 @@ class Spool:
                 "CREATE TABLE IF NOT EXISTS messages"
                 " (seq INTEGER PRIMARY KEY, at REAL NOT NULL, body BLOB NOT NULL)"
             )
+            if of_node is not None:
+                self._db.execute(f"PRAGMA user_version = {int(of_node)}")
             self._db.execute("COMMIT")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            self.of_node = bool(version)
         except sqlite3.Error:
             self._db.close()
             raise
@@ -72,12 +77,22 @@ class Spool:
         """What is kept: (seq, emitted at, body), by seq."""
         return self._db.execute("SELECT seq, at, body FROM messages ORDER BY seq").fetchall()
 
+    def leave(self) -> None:
+        """Let go of the file as it is."""
+        self._db.close()
+
     def close(self) -> None:
         """Let go of the file, and remove it if nothing is left in it."""
-        (left,) = self._db.execute("SELECT count(*) FROM messages").fetchone()
+        try:
+            (left,) = self._db.execute("SELECT count(*) FROM messages").fetchone()
+            if not left:
+                # Before the lock ends, or somebody might adopt it.
+                self._path.unlink(missing_ok=True)
+        finally:
+            self.leave()
         if not left:
-            self._path.unlink(missing_ok=True)
-        self._db.close()
+            # SQLite removes it only together with its file.
+            self._path.with_name(f"{self._path.name}-wal").unlink(missing_ok=True)
 
 
 class Spools:
@@ -85,11 +100,12 @@ class Spools:
 
     :param folder: where the files are.
     :param origin: our own.
+    :param is_node: whether we have clients.
     :raises sqlite3.Error: when our own file cannot be made.
     """
 
-    def __init__(self, folder: Path, origin: str) -> None:
-        self._own = Spool(folder, origin)
+    def __init__(self, folder: Path, origin: str, *, is_node: bool = True) -> None:
+        self._own = Spool(folder, origin, is_node)
         self._spools = {origin: self._own}
         self._complained = False
         self.failed = 0
@@ -109,13 +125,19 @@ class Spools:
         """
         outboxes: list[Outbox] = []
         for origin, spool in list(self._spools.items()):
-            messages = spool.messages() if spool is not self._own else []
-            if messages:
-                outbox = Outbox(origin, limits)
-                outbox.restore((seq, at + offset_seconds, body) for seq, at, body in messages)
-                outboxes.append(outbox)
-            elif spool is not self._own:
-                self._spools.pop(origin).close()
+            if spool is self._own:
+                continue
+            try:
+                messages = spool.messages()
+                if messages:
+                    outbox = Outbox(origin, limits, spool.of_node)
+                    outbox.restore((seq, at + offset_seconds, body) for seq, at, body in messages)
+                    outboxes.append(outbox)
+                else:
+                    self._spools.pop(origin).close()
+            except sqlite3.Error as error:
+                logger.warning("cannot read what %s left in its spool: %s", origin, error)
+                self._spools.pop(origin).leave()
         return outboxes
 
     def keep(self, seq: int, body: bytes) -> None:

@@ -11,7 +11,6 @@ shared is shared under one lock, which is never held while waiting for IO, but f
 from __future__ import annotations
 
 import logging
-import secrets
 import sqlite3
 import threading
 import time
@@ -325,15 +324,15 @@ class Channel:
                 since = self._listening_since
                 self.exchange.tick(now, now - since if since is not None else 0.0)
                 urgent = self.exchange.urgent()
-                asked, self.exchange.asked = self.exchange.asked, []
+                asked, self.exchange.asked = self.exchange.asked, False
                 if now >= housekeeping_at:
                     housekeeping_at = now + HOUSEKEEPING_SECONDS
                     self.exchange.forget(now)
                     self._clean_spools()
                 events = self.exchange.take_events() + self.journal.count(self.exchange, now)
                 busy = self._deliver is not None or self.exchange.unreturned
-            for token in asked:
-                report = envelope.Report(token, self.status())
+            if asked:
+                report = envelope.Report(self.status())
                 with self._lock:
                     self.exchange.note(report)
             self._wake(self._wakes if asked else urgent)
@@ -371,22 +370,19 @@ class Channel:
             self.exchange.router.switch(name)
         self._wake(self._wakes)
 
-    def ask(self, timeout_seconds: float = 2.0) -> list[dict[str, Any]]:
-        """Ask all nodes for their status; returns what came within the time."""
+    def ask(self) -> None:
+        """Ask all nodes for their status; the answers gather for `take_reports`."""
         self.start()
-        token = secrets.token_hex(8)
-        deadline = time.monotonic() + timeout_seconds
-        asked_at = 0.0
-        while time.monotonic() < deadline:
-            with self._lock:
-                if time.monotonic() >= asked_at and self.exchange.router.active:
-                    self.exchange.note(envelope.Ask(token))
-                    asked_at = time.monotonic() + 1.0
-            self._wake(self._wakes)
-            time.sleep(TICK_SECONDS)
         with self._lock:
-            reports = {report.status["origin"]: report.status for report in self.exchange.reports}
-        return list(reports.values())
+            self.exchange.note(envelope.Ask())
+        self._wake(self._wakes)
+
+    def take_reports(self) -> list[dict[str, Any]]:
+        """The statuses that came since the last call."""
+        with self._lock:
+            reports = [report.status for report in self.exchange.reports]
+            self.exchange.reports.clear()
+        return reports
 
     def status(self) -> dict[str, Any]:
         """The state of everything, as a plain dict; cheap."""

@@ -149,13 +149,10 @@ class Goodbye(Note, frozen=True, array_like=True, gc=False, tag="B"):
 class Ask(Note, frozen=True, array_like=True, gc=False, tag="Q"):
     """Every node: report your status."""
 
-    token: str
-
 
 class Report(Note, frozen=True, array_like=True, gc=False, tag="T"):
-    """The answer to Ask."""
+    """The answer to Ask, for whoever asked."""
 
-    token: str
     status: dict[str, Any]
 
 

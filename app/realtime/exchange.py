@@ -80,7 +80,7 @@ class Exchange:
         self.ready: deque[tuple[str, Raw]] = deque()
         self.rejected: Counter[str] = Counter()
         self.bridged = 0
-        self.asked: list[str] = []  # tokens of those who want a report
+        self.asked = False  # somebody wants a report
         self.reports: deque[envelope.Report] = deque(maxlen=REPORTS_MAX)
         self._sealer = Sealer(
             secret, channel, options.max_message_bytes + PARCEL_OVERHEAD_BYTES, options.max_age_seconds
@@ -133,14 +133,8 @@ class Exchange:
             lane.notes.clear()
         while lane.copies and not work.full:
             work.add(lane.copies.popleft())
-        while lane.repairs and not work.full:
-            about, first, last = lane.repairs.popleft()
-            outbox = self.outboxes.get(about)
-            run = outbox and next(outbox.read(first, last, PARCEL_MESSAGES, PARCEL_BYTES), None)
-            if run:
-                self._packer.run(work, name, about, run, now, again=True)
-                if run.last < last:
-                    lane.repairs.appendleft((about, run.last + 1, last))
+        while not work.full and (repair := lane.next_repair(self.outboxes)):
+            self._packer.run(work, name, *repair, now, again=True)
         self._route(name)
         if name in self._joined:
             for about, outbox in self.outboxes.items():
@@ -213,7 +207,7 @@ class Exchange:
             own = self.outboxes.get(parcel.about)
             if own is not None:
                 own.came_back(parcel.first, parcel.first + len(parcel.bodies) - 1)
-            if self.is_node and (own is None or not own.of_node):
+            if self._wants(parcel.about):
                 about, first = parcel.about, parcel.first
                 bodies = self.inbox.receive(about, first, parcel.bodies, now, again=parcel.again)
                 self._make_ready(about, bodies)
@@ -234,14 +228,15 @@ class Exchange:
 
     def _take_note(self, name: str, sender: str, note: AnyNote, now: float) -> None:
         match note:
-            case envelope.Gone() if note.about in self.outboxes:
-                self.outboxes[note.about].came_back(note.first, note.last, gone=True)
-            case envelope.Gone() if self.is_node:
-                self._make_ready(note.about, self.inbox.gone(note.about, note.first, note.last, now))
+            case envelope.Gone():
+                if note.about in self.outboxes:
+                    self.outboxes[note.about].came_back(note.first, note.last, gone=True)
+                if self._wants(note.about):
+                    self._make_ready(note.about, self.inbox.gone(note.about, note.first, note.last, now))
             case envelope.Report():
                 self.reports.append(note)
             case envelope.Ask() if self.is_node:
-                self.asked.append(note.token)
+                self.asked = True
             case _ if sender == self.origin:
                 pass
             case envelope.Pulse():
@@ -288,6 +283,11 @@ class Exchange:
         if self.router.links[name].reaches:
             return [name]
         return [link.name for link in self.router.links.values() if link.reaches]
+
+    def _wants(self, about: str) -> bool:
+        """Whether our clients are to get an origin's messages, and have not had them at once."""
+        own = self.outboxes.get(about)
+        return self.is_node and (own is None or not own.of_node)
 
     def _make_ready(self, origin: str, bodies: Sequence[Raw]) -> None:
         for body in bodies:

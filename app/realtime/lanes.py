@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from msgspec import Raw
@@ -37,6 +37,18 @@ class Lane:
     def urgent(self) -> bool:
         """Whether there is something to hand over now."""
         return bool(self.notes or self.copies or self.repairs or not self.pulse_at)
+
+    def next_repair(self, outboxes: Mapping[str, Outbox]) -> tuple[str, Run] | None:
+        """Whose messages to send again next, and which; None: nobody's."""
+        while self.repairs:
+            about, first, last = self.repairs.popleft()
+            outbox = outboxes.get(about)
+            run = outbox and next(outbox.read(first, last, PARCEL_MESSAGES, PARCEL_BYTES), None)
+            if run:
+                if run.last < last:
+                    self.repairs.appendleft((about, run.last + 1, last))
+                return about, run
+        return None
 
     def clear(self) -> None:
         """The broker failed: forget what waits, and try it with a pulse."""

@@ -13,6 +13,8 @@ Status = Mapping[str, Any]
 
 # A node answers within a tick of its own and a round trip, mostly.
 SLICE_SECONDS = 0.1
+# The question is repeated, for it may be lost with a broker.
+ASK_SECONDS = 0.25
 # When nobody new has answered for so long, all have: whoever lives answers, or is known by his pulses.
 QUIET_SECONDS = 0.5
 # A node that has not answered for so long is gone; less, and a slow broker would make it come and go.
@@ -29,16 +31,19 @@ class Survey:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self._answers: dict[str, tuple[Status, float]] = {}
-        self._news_at = 0.0
+        self._news_at = self._ask_at = 0.0
 
     def ask(self, seconds: float) -> None:
         """Ask everybody, and listen for so long."""
-        for status in self.channel.ask(seconds):
-            last = self._answers.get(status["origin"])
-            if last is None:
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self.channel.ask()
+            self._ask_at = now + ASK_SECONDS
+        time.sleep(seconds)
+        for status in self.channel.take_reports():
+            if status["origin"] not in self._answers:
                 self._news_at = time.monotonic()
-            if last is None or last[0] is not status:
-                self._answers[status["origin"]] = (status, time.monotonic())
+            self._answers[status["origin"]] = (status, time.monotonic())
 
     def ask_until(self, enough: Callable[[], bool], timeout_seconds: float) -> bool:
         """Ask until it is enough; returns whether it was, within the time."""

@@ -8,7 +8,11 @@ as text, so that bytes, tuples and None stay what they are.
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
+import itertools
 import json
+import secrets
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +22,7 @@ import requests
 import socketio
 import websocket
 
-from tests.support.clients import RefusedConnect
+from tests.support.clients import RawClient, RefusedConnect
 from tests.support.redis import quiet_port
 from tests.support.servers import HOST, Server
 from tests.support.waiting import WAIT_SECONDS, wait_until
@@ -26,6 +30,14 @@ from tests.support.waiting import WAIT_SECONDS, wait_until
 Library = Literal["stock", "ours"]
 Mode = Literal["gevent", "threading"]
 Received = tuple[str, tuple[Any, ...]]
+
+# A node that has no clients, and owes nobody anything.
+EMPTY = """not (
+    manager.rooms or manager.eio_to_sid or manager.callbacks or manager.pending_connect
+    or manager.pending_disconnect or manager.acks or manager.acks._owed_by or manager._expiring
+    or server.environ or server._binary_packet
+    or [each for each in server.eio.sockets.values() if not each.closed]
+)"""
 
 
 class Failed(Exception):
@@ -144,7 +156,7 @@ class Peer:
             **options,
         )
         self.socket.on("*", self._take, namespace=namespace)
-        self.socket.on("disconnect", self.reasons.append, namespace=namespace)
+        self.socket.on("disconnect", self._take_end, namespace=namespace)
         self.socket.on("connect_error", self._take_refusal, namespace=namespace)
         self._connect: Callable[[], None] = lambda: self.socket.connect(
             url,
@@ -245,6 +257,11 @@ class Peer:
         answer = self._answers.get(event)
         return answer(*arguments) if callable(answer) else answer
 
+    def _take_end(self, reason: str) -> None:
+        with self._changed:
+            self.reasons.append(reason)
+            self._changed.notify_all()
+
     def _take_refusal(self, data: Any) -> None:
         self.refusal = data
 
@@ -252,3 +269,79 @@ class Peer:
         self.cut()
         self._websocket = _WebSocket(**options)
         return self._websocket
+
+
+class Nodes:
+    """Several nodes of one application, and their clients.
+
+    :param queue: the brokers' addresses.
+    :param modes: how each node works.
+    :param options: further arguments of SocketIO, as Python expressions by name.
+    """
+
+    def __init__(self, queue: Sequence[str], modes: Sequence[Mode], **options: str) -> None:
+        options |= {"message_queue": repr(list(queue)), "channel": repr(f"nodes-{secrets.token_hex(4)}")}
+        self._nodes = [Program("ours", mode, **options) for mode in modes]
+        self._exits = contextlib.ExitStack()
+        self._peers = contextlib.ExitStack()
+        self._fences = itertools.count()
+
+    def __getitem__(self, number: int) -> Program:
+        return self._nodes[number]
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as exits:
+            for node in self._nodes:
+                exits.enter_context(node)
+                node.run("socketio.start_queue()")
+            others = len(self._nodes) - 1
+            for node in self._nodes:
+                node.wait_for(
+                    f"socketio.queue_status()['active'] and len(socketio.queue_status()['nodes']) == {others}"
+                )
+            self._exits = exits.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        logs = [node.log() for node in self._nodes]
+        self._exits.close()
+        for log in logs:
+            assert "Traceback" not in log, log
+
+    def join(self, number: int, **options: Any) -> Peer:
+        """Connect a client to a node; it leaves with `tidy`."""
+        return self._peers.enter_context(Peer(self[number].url, **options))
+
+    def raw(self, number: int) -> RawClient:
+        """Connect a client that acknowledges nothing by itself; it leaves with `tidy`."""
+        client = self._peers.enter_context(RawClient(self[number].url))
+        client.send("40")
+        client.receive_until("40")
+        return client
+
+    def seen(self, *peers: Peer, sender: int = 0) -> list[list[Received]]:
+        """What each client got, greetings aside, until everything that a node has done has come."""
+        fence = next(self._fences)
+        for namespace in {peer.namespace for peer in peers}:
+            names: dict[str, Any] = {"fence": fence, "namespace": namespace}
+            self[sender].run("socketio.emit('fence', fence, namespace=namespace)", **names)
+        for peer in peers:
+            fences = functools.partial(peer.received.__contains__, ("fence", (fence,)))
+            peer.wait_until(fences, "the fence")
+        events = [[event for event in peer.got() if event[0] not in ("fence", "welcome")] for peer in peers]
+        for peer in peers:
+            peer.received.clear()
+        return events
+
+    def tidy(self) -> None:
+        """Let all clients leave, and wait until no node remembers them, nor what they owed.
+
+        :raises AssertionError: when one does.
+        """
+        self._peers.close()
+        for node in self._nodes:
+            node.wait_for(EMPTY)
+            node.run("(notes.clear(), kept.clear()) and None")

@@ -28,6 +28,7 @@ import socketio as pysocketio
 from flask import Flask, session
 from flask_socketio import Namespace
 from gevent.pywsgi import WSGIHandler
+from markupsafe import Markup
 from werkzeug.serving import WSGIRequestHandler
 
 import app.realtime
@@ -63,6 +64,7 @@ class Runner:
 
     def __init__(self, application: Flask, socketio: Any) -> None:
         self.notes: list[Any] = []
+        self.kept: dict[str, Any] = {}
         self.names: dict[str, Any] = {
             "app": application,
             "socketio": socketio,
@@ -76,14 +78,20 @@ class Runner:
             "time": time,
             "threading": threading,
             "session": session,
+            "Markup": Markup,
             "notes": self.notes,
             "note": self.note,
-            "kept": {},
+            "collect": self.collect,
+            "kept": self.kept,
         }
 
     def note(self, *values: Any) -> None:
         """A callback that remembers what it was called with."""
         self.notes.append(values)
+
+    def collect(self, *values: Any) -> None:
+        """A callback for values that have no literal."""
+        self.kept.setdefault("collected", []).append(values)
 
     def run(self, expression: str, names: str) -> dict[str, Any]:
         """Evaluate one expression."""
@@ -126,7 +134,7 @@ def everything(library: str, **options: Any) -> tuple[Flask, Any]:
     socketio = socketio_class(library)(application, **options)
     runner = add_runner(application, socketio)
     note = runner.note
-    kept = runner.names["kept"]
+    kept = runner.kept
     if library == "ours":
 
         @socketio.on_queue_event  # type: ignore[untyped-decorator]

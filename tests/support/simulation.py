@@ -17,7 +17,7 @@ from app.realtime import envelope
 from app.realtime.exchange import Exchange
 from app.realtime.lanes import Work
 from app.realtime.options import QueueOptions, QueueStrategy
-from app.realtime.outbox import Full, Outbox
+from app.realtime.outbox import Full
 
 STEP_SECONDS = 0.025
 TICK_STEPS = 2
@@ -60,9 +60,9 @@ class Log:
             self._lengths.popleft()
         self.arrived = max(self.arrived, self._lengths[0])
 
-    def forget(self) -> None:
-        """Lose what was not delivered yet."""
-        for origin in self.positions:
+    def forget(self, *origins: str) -> None:
+        """Lose what was not delivered yet, to some or to all."""
+        for origin in origins or list(self.positions):
             self.positions[origin] = len(self.parcels)
 
 
@@ -120,10 +120,6 @@ class Process:
             self.sent.append(number)
             self.sent_at.append(self.world.now)
         self._wake(self.exchange.used)
-
-    def adopt(self, outbox: Outbox) -> None:
-        """Publish for a process that is no more."""
-        self.exchange.adopt(outbox)
 
     def step(self, number: int) -> None:
         """What happens in one step of time."""

@@ -35,8 +35,7 @@ PULSE_SECONDS = 1.0
 IDLE_PULSE_SECONDS = IDLE_AFTER_SECONDS = 5.0
 # The same request, over another broker or for another node.
 REPAIR_AGAIN_SECONDS = 0.05
-ANSWERED_MAX = 1_000
-REPORTS_MAX = 1_000
+ANSWERED_MAX = REPORTS_MAX = 1_000
 
 
 class Exchange:

@@ -107,7 +107,8 @@ class ChatNamespace(EventNamespace):
             self.disconnect(sid)
             # The connection below still carries the cookie of before, and would let the client in again.
             if connection in self.server.eio.sockets:
-                self.server.eio.disconnect(connection)
+                # A polling client that stops polling at this very moment would be waited for.
+                self.server.start_background_task(self.server.eio.disconnect, connection)
         self.forget_name(user)
         try:
             self.service.leave_all(user)

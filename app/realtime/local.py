@@ -81,14 +81,21 @@ class LocalManager(Manager):  # type: ignore[misc]
         if not self.is_connected(sid, namespace):
             return
         eio_sid = self.pre_disconnect(sid, namespace)
+        environ = self.server.environ.get(eio_sid)
         self.server._binary_packet.pop(eio_sid, None)
         self.server._send_packet(eio_sid, self.server.packet_class(DISCONNECT, namespace=namespace))
-        self.server.start_background_task(self._ended, sid, namespace)
+        self.server.start_background_task(self._ended, sid, namespace, eio_sid, environ)
 
-    def _ended(self, sid: str, namespace: str) -> None:
+    def _ended(self, sid: str, namespace: str, eio_sid: str, environ: Any) -> None:
+        server = self.server
+        # The client may have closed its connection already, and Flask-SocketIO calls no handler without this.
+        if environ is not None:
+            server.environ[eio_sid] = environ
         try:
-            self.server._trigger_event("disconnect", namespace, sid, self.server.reason.SERVER_DISCONNECT)
+            server._trigger_event("disconnect", namespace, sid, server.reason.SERVER_DISCONNECT)
         finally:
+            if eio_sid not in server.eio.sockets or server.eio.sockets[eio_sid].closed:
+                server.environ.pop(eio_sid, None)
             self.disconnect(sid, namespace, ignore_queue=True)
 
     def acknowledged(self, sid: str, ack: int, values: Iterable[Any]) -> None:

@@ -198,6 +198,21 @@ def test_a_disconnect_handler_that_fails_leaves_nobody_behind(make_nodes: MakeNo
     assert not there.manager.pending_disconnect
 
 
+def test_a_disconnect_handler_runs_though_the_connection_is_gone_already(make_nodes: MakeNodes) -> None:
+    (node,) = make_nodes(1)
+    sid, _ = node.connect()
+    eio_sid = node.eio_sid(sid)
+    seen: list[Any] = []
+    node.server.on("disconnect", lambda sid, reason: seen.append((node.server.get_environ(sid), reason)))
+    node.manager.end(sid, "/")
+    node.leave(sid)
+    assert eio_sid not in node.server.environ
+    wait_until(lambda: seen and not node.manager.rooms, "the handler")
+    assert seen[0][0]["eio_sid"] == eio_sid
+    assert seen[0][1] == "server disconnect"
+    assert eio_sid not in node.server.environ
+
+
 def test_a_room_is_a_string_or_a_number(make_nodes: MakeNodes) -> None:
     here, there = make_nodes(2)
     sid, heard = there.connect()

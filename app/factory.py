@@ -54,12 +54,14 @@ def create_app(settings: Settings | None = None) -> Flask:
 def init_socketio(app: Flask, settings: Settings) -> None:
     """Bind the sockets and the queue to an application.
 
-    :raises SettingsError: when MESSAGE_QUEUE names a broker that nobody could reach.
+    :raises SettingsError: when what they say of the queue makes no sense.
     """
     try:
         socketio.init_app(app, **socketio_options(settings))
     except ValueError as error:
-        raise SettingsError(f"MESSAGE_QUEUE: {error}") from None
+        raise SettingsError(
+            f"The settings of the queue are wrong: {error}\nEvery setting: docs/configuration.md"
+        ) from None
 
 
 def queue_options(settings: Settings) -> dict[str, object]:

@@ -73,8 +73,7 @@ def on_starting(server: Any) -> None:
     if not os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:
         for address in server.cfg.address:
             _refuse_taken(address)
-    if settings.database_auto_upgrade:
-        _upgrade_database()
+    _try_application()
 
 
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
@@ -105,7 +104,8 @@ def post_worker_init(worker: Any) -> None:
 
 def worker_exit(server: Any, worker: Any) -> None:
     """Stop what a quick exit has left running."""
-    if hasattr(worker.wsgi, "extensions"):
+    # A worker that did not boot has no application.
+    if hasattr(getattr(worker, "wsgi", None), "extensions"):
         worker.wsgi.extensions["lifecycle"].stop()
         worker.log.info("worker has exited cleanly")
 
@@ -125,15 +125,21 @@ def _refuse_taken(address: object) -> None:
             raise SystemExit(f"Cannot listen on {host}:{port}: {error.strerror}. Try: {hint}") from None
 
 
-def _upgrade_database() -> None:
-    """Run the migrations in a child, so that the master itself opens nothing that a worker would inherit."""
+def _try_application() -> None:
+    """Make the application once, and run the migrations if wanted: what is wrong stops the start.
+
+    In a child, so that the master itself opens nothing that a worker would inherit.
+    """
     child = os.fork()
     if child == 0:
         status = 1
         try:
-            upgrade(create_app(settings))
+            app = create_app(settings)
+            app.extensions["socketio"].check_queue()
+            if settings.database_auto_upgrade:
+                upgrade(app)
             status = 0
-        except SettingsError as error:
+        except (SettingsError, ValueError) as error:
             sys.stderr.write(f"{error}\n")
             status = EXIT_CONFIG
         except BaseException:
@@ -145,7 +151,7 @@ def _upgrade_database() -> None:
     if status == EXIT_CONFIG:
         raise SystemExit(EXIT_CONFIG)
     if status != 0:
-        raise SystemExit("The database could not be brought up to date; the reason is above.")
+        raise SystemExit("The application could not be made ready; the reason is above.")
 
 
 def _announce(worker: Any) -> None:

@@ -393,6 +393,12 @@ class ProductionSettings(Settings):
                 "SECRET_KEY is missing, the default, or shorter than 32 characters: production needs its "
                 'own. Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
             )
+        if self.message_queue and not self.channel_secret:
+            raise ValueError(
+                "MESSAGE_QUEUE without CHANNEL_SECRET lets whoever reaches a broker emit to your users. Make "
+                "one, the same for all nodes, with: "
+                'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+            )
         if "*" in self.cors_origins:
             raise ValueError(
                 "CORS_ORIGINS=* lets every site act as your users: name the sites, "

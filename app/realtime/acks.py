@@ -8,6 +8,7 @@ client and id, whom to tell. Each client's answer counts once. What is not answe
 from __future__ import annotations
 
 import itertools
+import os
 import secrets
 import threading
 from collections import OrderedDict
@@ -41,7 +42,7 @@ class Acks:
         self.timeout_seconds = timeout_seconds
         self._lock = threading.Lock()
         self._count = itertools.count(1)
-        self._base = (1 + secrets.randbelow((1 << _PROCESS_BITS) - 1)) << _COUNT_BITS
+        self._base = self._base_pid = 0
         # Both in the order of their deadlines, for the timeout is the same for all.
         self._expected: OrderedDict[int, _Expected] = OrderedDict()
         self._owed: OrderedDict[tuple[str, int], _Owed] = OrderedDict()
@@ -54,6 +55,10 @@ class Acks:
     def expect(self, callback: Callback, room: object, now: float) -> int:
         """Wait for acknowledgements of an event to a room or sid; returns the id."""
         with self._lock:
+            if self._base_pid != os.getpid():
+                # A fork must not go on with its parent's ids.
+                self._base_pid = os.getpid()
+                self._base = (1 + secrets.randbelow((1 << _PROCESS_BITS) - 1)) << _COUNT_BITS
             ack = self._base + next(self._count) % (1 << _COUNT_BITS)
             self._expected[ack] = _Expected(callback, room, now + self.timeout_seconds)
             return ack

@@ -11,37 +11,38 @@ shared is shared under one lock, which is never held while waiting for IO, but f
 from __future__ import annotations
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from app.realtime import ending, envelope
 from app.realtime.brokers import Broker, BrokerError, BrokerOptions, BrokerRefused, broker_class, name_brokers
+from app.realtime.delivery import Deliver, Delivery
 from app.realtime.envelope import AnyMessage
 from app.realtime.errors import MessageTooLarge, OutboxFull, QueueClosed
 from app.realtime.exchange import Exchange
 from app.realtime.journal import Journal, status_of
+from app.realtime.lanes import Work
 from app.realtime.options import QueueOptions, QueueStrategy
 from app.realtime.routing import backoff_seconds
-from app.realtime.spool import Spools
+from app.realtime.spool import Spools, inherit, open_spools
 
 logger = logging.getLogger(__name__)
 
 TICK_SECONDS = 0.05
 # A process without clients that has nothing on its way need not hurry.
-IDLE_TICK_SECONDS = 0.25
+IDLE_TICK_SECONDS = 0.1
 HOUSEKEEPING_SECONDS = 0.5
 # A listener with much to take in rests now and then: sleep(0) would not let sockets be served.
 TURN_SECONDS = 0.005
 REST_SECONDS = 0.0005
 EXIT_FLUSH_SECONDS = 5.0
 CLOSE_SECONDS = 1.0
+READY_MAX = 10_000  # messages; a listener waits until they are handed out
+EVENTS_SHOWN = 20  # of the last, in a status
 FLUSH_LOOK_SECONDS = 0.005
-
-Deliver = Callable[[str, AnyMessage], None]
 
 
 class Channel:
@@ -89,6 +90,7 @@ class Channel:
             now=time.monotonic(),
         )
         self.origin = self.exchange.origin
+        self._delivery = Delivery(self.exchange, self._lock, self._deliver)
         broker_options = BrokerOptions(
             connect_timeout_seconds=self.options.timeout_seconds,
             answer_timeout_seconds=self.options.timeout_seconds,
@@ -99,10 +101,11 @@ class Channel:
         }
         self._wakes = {name: threading.Event() for name in self._brokers}
         self._publishers: list[threading.Thread] = []
-        self._started = self._closing = self._delivering = False
+        self._started = self._closing = False
         self._listening_since: float | None = None
-        self._undeliverable = self._dropped = 0
-        self._parents_spools = getattr(self, "_spools", None)  # which only the parent may close
+        self._dropped = 0
+        self._housekeeping_at = 0.0
+        inherit(getattr(self, "_spools", None))
         self._spools: Spools | None = None
 
     # Out.
@@ -120,7 +123,7 @@ class Channel:
             raise MessageTooLarge(
                 f"{limit}: send less, or an address to fetch it from, or raise it everywhere"
             )
-        if not self._started:
+        if not self._started and not self._closing:
             self.start()
         with self._lock:
             if self._closing:
@@ -169,7 +172,7 @@ class Channel:
             # What comes back wakes nobody: that would cost each emit something.
             time.sleep(FLUSH_LOOK_SECONDS)
         with self._lock:
-            dropped = sum(self.exchange.outbox.dropped.values())
+            dropped = sum(self.exchange.dropped().values())
             new, self._dropped = dropped - self._dropped, dropped
             return self._unreturned(last) + max(0, new)
 
@@ -178,14 +181,13 @@ class Channel:
         return max(0, self.exchange.unreturned - (self.exchange.outbox.last - last))
 
     # Life.
-
     def start(self) -> None:
         """Connect and listen; a second call changes nothing. Emitting does it too."""
         with self._lock:
             if self._started:
                 return
             if self.options.spool:
-                self._open_spools(self.options.spool)
+                self._spools = open_spools(self.options.spool, self.exchange)
             self._started = True
         ending.started(self)
         self._publishers = [self._run(self._publisher, name) for name in self._brokers]
@@ -198,17 +200,6 @@ class Channel:
         thread = threading.Thread(target=loop, args=arguments, daemon=True, name=name)
         thread.start()
         return thread
-
-    def _open_spools(self, folder: Path) -> None:
-        """Open our spool, and publish what dead processes left; the lock is held."""
-        try:
-            self._spools = Spools(folder, self.origin, is_node=self._deliver is not None)
-        except (OSError, sqlite3.Error) as error:
-            raise ValueError(f"spool={str(folder)!r}: {error}: name a folder that may be written") from None
-        for outbox in self._spools.adopt(self.exchange.limits, time.monotonic() - time.time()):
-            self.exchange.adopt(outbox, time.monotonic())
-            text = f"{outbox.pending} messages of {outbox.origin}, which did not end by itself"
-            self.exchange.tell("adopted", text, outbox.pending)
 
     def close(self, timeout_seconds: float = EXIT_FLUSH_SECONDS) -> int:
         """Flush, say goodbye, and disconnect; returns how many messages could not be delivered."""
@@ -248,7 +239,7 @@ class Channel:
             wake.clear()
             now = time.monotonic()
             with self._lock:
-                work = self.exchange.collect(name, now)
+                work = self._collect(name, now)
                 wait_seconds = self.exchange.wait_seconds(name, now)
             if work is None:
                 if self._ends():
@@ -271,6 +262,15 @@ class Channel:
                     self.exchange.done(name, work)
                 self._room.set()
 
+    def _collect(self, name: str, now: float) -> Work | None:
+        """What to publish; a defect costs what waits besides messages, and never ends the publisher."""
+        try:
+            return self.exchange.collect(name, now)
+        except Exception as error:
+            logger.exception("a defect while collecting for %s", name)
+            self.exchange.failed(name, Work(), repr(error), now, refused=False)
+            return None
+
     def _ends(self) -> bool:
         return self._closing
 
@@ -287,6 +287,8 @@ class Channel:
             try:
                 turn_ends = time.monotonic() + TURN_SECONDS
                 for batch in broker.listen():
+                    while len(self.exchange.ready) > READY_MAX and not self._ends():
+                        time.sleep(REST_SECONDS)
                     if self._ends():
                         return
                     now = time.monotonic()
@@ -299,7 +301,7 @@ class Channel:
                             self.exchange.take_in(name, parcel, now)
                         urgent = self.exchange.urgent()
                     self._wake(urgent)
-                    self._deliver_ready()
+                    self._delivery.run()
                     if not batch or now >= turn_ends:
                         if batch:
                             time.sleep(REST_SECONDS)
@@ -317,47 +319,36 @@ class Channel:
             failures += 1
 
     def _keeper(self) -> None:
-        housekeeping_at = 0.0
         while not self._closing:
-            now = time.monotonic()
-            with self._lock:
-                since = self._listening_since
-                self.exchange.tick(now, now - since if since is not None else 0.0)
-                urgent = self.exchange.urgent()
-                asked, self.exchange.asked = self.exchange.asked, False
-                if now >= housekeeping_at:
-                    housekeeping_at = now + HOUSEKEEPING_SECONDS
-                    self.exchange.forget(now)
-                    self._clean_spools()
-                events = self.exchange.take_events() + self.journal.count(self.exchange, now)
-                busy = self._deliver is not None or self.exchange.unreturned
-            if asked:
-                report = envelope.Report(self.status())
-                with self._lock:
-                    self.exchange.note(report)
-            self._wake(self._wakes if asked else urgent)
-            self.journal.tell(events)
-            self._deliver_ready()
+            try:
+                self._keep()
+            except Exception:
+                logger.exception("a defect while keeping the queue")
+            busy = self._deliver is not None or self.exchange.unreturned
             time.sleep(TICK_SECONDS if busy else IDLE_TICK_SECONDS)
 
-    def _deliver_ready(self) -> None:
-        """Deliver what is ready, in order: whoever comes first, for all."""
-        ready = self.exchange.ready
-        while self._deliver is not None:
+    def _keep(self) -> None:
+        """Do what is due."""
+        now = time.monotonic()
+        with self._lock:
+            since = self._listening_since
+            self.exchange.tick(now, now - since if since is not None else 0.0)
+            urgent = self.exchange.urgent()
+            asked, self.exchange.asked = self.exchange.asked, False
+            if now >= self._housekeeping_at:
+                self._housekeeping_at = now + HOUSEKEEPING_SECONDS
+                self.exchange.forget(now)
+                self._clean_spools()
+            events = self.journal.take(self.exchange, now)
+        if asked:
+            report = envelope.Report(envelope.encode_body(self.status()))
             with self._lock:
-                if self._delivering or not ready:
-                    return
-                self._delivering = True
-            try:
-                while ready:
-                    origin, body = ready.popleft()
-                    try:
-                        self._deliver(origin, envelope.decode_message(body))
-                    except Exception:
-                        self._undeliverable += 1
-                        logger.exception("a message of %s could not be delivered here", origin)
-            finally:
-                self._delivering = False
+                self.exchange.note(report)
+        # Age makes room too.
+        self._room.set()
+        self._wake(self._wakes if asked else urgent)
+        self.journal.tell(events)
+        self._delivery.run()
 
     # What there is to know.
 
@@ -374,26 +365,28 @@ class Channel:
         """Ask all nodes for their status; the answers gather for `take_reports`."""
         self.start()
         with self._lock:
-            self.exchange.note(envelope.Ask())
+            self.exchange.ask(time.monotonic())
         self._wake(self._wakes)
 
     def take_reports(self) -> list[dict[str, Any]]:
         """The statuses that came since the last call."""
         with self._lock:
-            reports = [report.status for report in self.exchange.reports]
+            bodies = list(self.exchange.reports)
             self.exchange.reports.clear()
-        return reports
+        return [status for body in bodies if (status := envelope.decode_status(body))]
 
     def status(self) -> dict[str, Any]:
-        """The state of everything, as a plain dict; cheap."""
+        """The state of everything, and the last events, as a plain dict; cheap."""
         with self._lock:
-            status = status_of(self.exchange, time.monotonic())
-        status["inbox"]["undeliverable"] = self._undeliverable
-        return status
+            return {
+                **status_of(self.exchange, time.monotonic()),
+                "events": [asdict(event) for event in list(self.journal.events)[-EVENTS_SHOWN:]],
+            }
 
     def _clean_spools(self) -> None:
         """Take from the disk what has come back; the lock is held."""
         if self._spools:
             self._spools.clean(self.exchange.outboxes)
+            self.exchange.failures["unspooled"] = self._spools.failed
         for outbox in self.exchange.outboxes.values():
             outbox.dropped_seqs.clear()

@@ -17,6 +17,7 @@ typed structs, and nothing that arrives can become anything else. No pickle.
 from __future__ import annotations
 
 import hmac
+import math
 import secrets
 from collections import OrderedDict
 from typing import Any
@@ -97,6 +98,10 @@ AnyMessage = Emit | Disconnect | EnterRoom | LeaveRoom | CloseRoom | Ack | Switc
 class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """Something between nodes that has no seq."""
 
+    def plausible(self) -> bool:
+        """Whether an honest process could have sent it."""
+        return True
+
 
 class Pulse(Note, frozen=True, array_like=True, gc=False, tag="P"):
     """I live: this far have I published, these brokers I hear and reach. Its own echo measures the broker."""
@@ -108,6 +113,10 @@ class Pulse(Note, frozen=True, array_like=True, gc=False, tag="P"):
     hears: list[str]
     reaches: list[str]
 
+    def plausible(self) -> bool:
+        """Whether an honest process could have sent it."""
+        return 0 <= self.last < MAX_SEQ and 0 < self.every_seconds < 3600  # noqa: PLR2004 - an hour
+
 
 class Request(Note, frozen=True, array_like=True, gc=False, tag="R"):
     """Send these messages again."""
@@ -115,6 +124,10 @@ class Request(Note, frozen=True, array_like=True, gc=False, tag="R"):
     about: str
     ranges: list[tuple[int, int]]
     attempt: int
+
+    def plausible(self) -> bool:
+        """Whether an honest process could have sent it."""
+        return all(1 <= first <= last < MAX_SEQ for first, last in self.ranges)
 
 
 class Locate(Note, frozen=True, array_like=True, gc=False, tag="L"):
@@ -131,6 +144,10 @@ class Start(Note, frozen=True, array_like=True, gc=False, tag="S"):
     to: str
     first: int
 
+    def plausible(self) -> bool:
+        """Whether an honest process could have sent it."""
+        return 1 <= self.first < MAX_SEQ
+
 
 class Gone(Note, frozen=True, array_like=True, gc=False, tag="G"):
     """These messages exist no more; pass over them."""
@@ -138,6 +155,10 @@ class Gone(Note, frozen=True, array_like=True, gc=False, tag="G"):
     about: str
     first: int
     last: int
+
+    def plausible(self) -> bool:
+        """Whether an honest process could have sent it."""
+        return 1 <= self.first <= self.last < MAX_SEQ
 
 
 class Goodbye(Note, frozen=True, array_like=True, gc=False, tag="B"):
@@ -153,7 +174,7 @@ class Ask(Note, frozen=True, array_like=True, gc=False, tag="Q"):
 class Report(Note, frozen=True, array_like=True, gc=False, tag="T"):
     """The answer to Ask, for whoever asked."""
 
-    status: dict[str, Any]
+    status: bytes  # msgpack of a dict, decoded by nobody else
 
 
 AnyNote = Pulse | Request | Locate | Start | Gone | Goodbye | Ask | Report
@@ -184,9 +205,28 @@ _parcels = msgspec.msgpack.Decoder(Parcel)
 _messages: msgspec.msgpack.Decoder[AnyMessage] = msgspec.msgpack.Decoder(AnyMessage)
 _notes: msgspec.msgpack.Decoder[AnyNote] = msgspec.msgpack.Decoder(AnyNote)
 
+# What comes of bytes that are nothing of ours.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+# Bounds of what an honest process sends, some of them with room to spare.
+MAX_SEQ = 2**53
+MAX_NAME_CHARS = 64
+MAX_BODIES = 2_000
+MAX_REPORT_BYTES = 64 * 1024
+# How far clocks may be apart when a process starts.
+CLOCK_SLACK_SECONDS = 30.0
+
 encode_body = _encoder.encode
 decode_message = _messages.decode
 decode_note = _notes.decode
+
+
+def decode_status(body: bytes) -> dict[str, Any] | None:
+    """Decode what a node reports; None when it is nothing."""
+    try:
+        status = msgspec.msgpack.decode(body, type=dict[str, Any])
+    except UNDECODABLE:
+        return None
+    return status if isinstance(status.get("origin"), str) else None
 
 
 def new_origin() -> str:
@@ -239,10 +279,11 @@ class Sealer:
             return UNSIGNED + body
         return SIGNED + hmac.digest(self._key, body, "sha256") + body
 
-    def open(self, data: bytes, wall_now: float) -> Parcel:
+    def open(self, data: bytes, wall_now: float, uptime_seconds: float = math.inf) -> Parcel:
         """Check and decode a parcel; its bodies stay encoded.
 
         :param wall_now: seconds since the epoch.
+        :param uptime_seconds: of this process: what was signed long before it began is replayed by somebody.
         :raises Rejected: "oversized", "malformed", "unsigned", "forged", "stale" (too old, or from the
             future: clocks must agree to within `max_age_seconds`), "signed" (we have no secret).
         """
@@ -261,10 +302,15 @@ class Sealer:
                 raise Rejected("forged")
         try:
             parcel = _parcels.decode(body)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except UNDECODABLE:
             raise Rejected("malformed") from None
-        if parcel.first < 0 or not parcel.sender or not parcel.about:
+        names = len(parcel.sender), len(parcel.about)
+        if not 0 <= parcel.first < MAX_SEQ or not min(names) or max(names) > MAX_NAME_CHARS:
             raise Rejected("malformed")
-        if self._key is not None and abs(wall_now - parcel.sent_at) > self._max_age_seconds:
-            raise Rejected("stale")
+        if len(parcel.bodies) > MAX_BODIES:
+            raise Rejected("malformed")
+        if self._key is not None:
+            age_seconds = wall_now - parcel.sent_at
+            if abs(age_seconds) > self._max_age_seconds or age_seconds > uptime_seconds + CLOCK_SLACK_SECONDS:
+                raise Rejected("stale")
         return parcel

@@ -16,13 +16,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 
-import msgspec
 from msgspec import Raw
 
 from app.realtime import envelope
 from app.realtime.envelope import AnyNote, Newest, Parcel, Rejected, Sealer
 from app.realtime.inbox import Inbox, Wanted
-from app.realtime.lanes import PARCEL_BYTES, PARCEL_MESSAGES, Lane, Packer, Work
+from app.realtime.lanes import PARCEL_BYTES, PARCEL_MESSAGES, Lane, Packer, Recently, Work
 from app.realtime.options import QueueOptions, QueueStrategy
 from app.realtime.outbox import Limits, Outbox
 from app.realtime.peers import Peers
@@ -33,9 +32,8 @@ PARCEL_OVERHEAD_BYTES = 128 * 1024
 PULSE_SECONDS = 1.0
 # A process without clients that has nothing to say is silent for longer.
 IDLE_PULSE_SECONDS = IDLE_AFTER_SECONDS = 5.0
-# The same request, over another broker or for another node.
-REPAIR_AGAIN_SECONDS = 0.05
-ANSWERED_MAX = REPORTS_MAX = 1_000
+REPORTS_MAX = 1_000
+REPORTS_SECONDS = 10.0  # for which reports are kept after asking
 
 
 class Exchange:
@@ -67,7 +65,7 @@ class Exchange:
         self.outbox = Outbox(self.origin, self.limits, is_node)
         self.outboxes = {self.origin: self.outbox}
         self.inbox: Inbox[Raw] = Inbox(options.repair_seconds, options.max_age_seconds)
-        self.peers = Peers(self.origin)
+        self.peers = Peers(self.origin, frozenset(names))
         self.router = Router(
             names,
             strategy,
@@ -77,22 +75,25 @@ class Exchange:
             wall=wall,
         )
         self.ready: deque[tuple[str, Raw]] = deque()
-        self.rejected: Counter[str] = Counter()
+        self.rejected, self.failures = Counter[str](), Counter[str]()
         self.bridged = 0
         self.asked = False  # somebody wants a report
-        self.reports: deque[envelope.Report] = deque(maxlen=REPORTS_MAX)
+        self.reports: deque[bytes] = deque(maxlen=REPORTS_MAX)
+        self._asked_until = 0.0
         self._sealer = Sealer(
-            secret, channel, options.max_message_bytes + PARCEL_OVERHEAD_BYTES, options.max_age_seconds
+            secret,
+            channel,
+            options.max_message_bytes + PARCEL_OVERHEAD_BYTES,
+            options.max_age_seconds,
         )
         self._packer = Packer(self.origin, self._sealer, wall, self.router.sending)
         self._wall = wall
         self._lanes = {name: Lane() for name in names}
         self._joined: set[str] = set()
         self._stirred = False
-        self._sent_at = now
-        self._ticked = now
+        self._born = self._sent_at = self._ticked = now
         self._told: tuple[list[str], list[str]] = ([], [])
-        self._answered: dict[tuple[str, int, int], float] = {}
+        self._recently = Recently()
         self._newest = {name: Newest() for name in names}
 
     # Out.
@@ -118,6 +119,11 @@ class Exchange:
         for name in names or [link.name for link in self.router.links.values() if link.reaches]:
             self._lanes[name].notes.append(note)
 
+    def ask(self, now: float) -> None:
+        """Ask all nodes for a report."""
+        self._asked_until = now + REPORTS_SECONDS
+        self.note(envelope.Ask())
+
     def collect(self, name: str, now: float) -> Work | None:
         """What to hand to a broker now; None: nothing."""
         link = self.router.links[name]
@@ -132,7 +138,7 @@ class Exchange:
             lane.notes.clear()
         while lane.copies and not work.full:
             work.add(lane.copies.popleft())
-        while not work.full and (repair := lane.next_repair(self.outboxes)):
+        while not work.half_full and (repair := lane.next_repair(self.outboxes)):
             self._packer.run(work, name, *repair, now, again=True)
         self._route(name)
         if name in self._joined:
@@ -192,7 +198,7 @@ class Exchange:
     def take_in(self, name: str, data: bytes, now: float) -> None:
         """Take what came over a broker."""
         try:
-            parcel = self._sealer.open(data, self._wall())
+            parcel = self._sealer.open(data, self._wall(), now - self._born)
             link = self.router.links[name]
             link.parcels += 1
             if parcel.sender == self.origin:
@@ -204,7 +210,7 @@ class Exchange:
                 return
             link.received += len(parcel.bodies)
             own = self.outboxes.get(parcel.about)
-            if own is not None:
+            if own is not None and parcel.sender == self.origin:
                 own.came_back(parcel.first, parcel.first + len(parcel.bodies) - 1)
             if self._wants(parcel.about):
                 about, first = parcel.about, parcel.first
@@ -221,19 +227,21 @@ class Exchange:
         for body in parcel.bodies:
             try:
                 note = envelope.decode_note(body)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            except envelope.UNDECODABLE:
                 raise Rejected("malformed") from None
+            if not note.plausible():
+                raise Rejected("malformed")
             self._take_note(name, parcel.sender, note, now)
 
     def _take_note(self, name: str, sender: str, note: AnyNote, now: float) -> None:
         match note:
             case envelope.Gone():
-                if note.about in self.outboxes:
+                if note.about in self.outboxes and sender == self.origin:
                     self.outboxes[note.about].came_back(note.first, note.last, gone=True)
                 if self._wants(note.about):
                     self._make_ready(note.about, self.inbox.gone(note.about, note.first, note.last, now))
-            case envelope.Report():
-                self.reports.append(note)
+            case envelope.Report() if now < self._asked_until:
+                self.reports.append(note.status[: envelope.MAX_REPORT_BYTES])
             case envelope.Ask() if self.is_node:
                 self.asked = True
             case _ if sender == self.origin:
@@ -262,21 +270,17 @@ class Exchange:
             case envelope.Start() if note.to == self.origin:
                 self._make_ready(note.about, self.inbox.start(note.about, note.first, now))
             case envelope.Goodbye():
-                self.peers.goodbye(note.about)
+                self.peers.goodbye(sender)
             case _:
                 pass
 
     def _repair(self, name: str, note: envelope.Request, now: float) -> None:
         """Queue what somebody misses, over the broker that brought the request; later over all."""
         names = self._answer_over(name) if note.attempt == 1 else list(self._lanes)
-        for first, last in note.ranges:
-            key = (note.about, first, last)
-            if now - self._answered.get(key, -1e9) < REPAIR_AGAIN_SECONDS or first < 1 or last < first:
-                continue
-            self._answered[key] = now
+        for first, last in self._recently.new(note, now):
             for each in names:
                 if self.router.links[each].reaches:
-                    self._lanes[each].repairs.append(key)
+                    self._lanes[each].repair(note.about, first, last)
 
     def _answer_over(self, name: str) -> list[str]:
         if self.router.links[name].reaches:
@@ -318,9 +322,9 @@ class Exchange:
             if outbox.stuck(now, self.options.timeout_seconds):
                 for name in self._joined:
                     self._resend(name, [outbox])
-        hearing, reaching = self._hearing(), self._reaching()
-        if (hearing, reaching) != self._told:
-            self._told = (hearing, reaching)
+        told = self._hearing(), self._reaching()
+        if told != self._told:
+            self._told = told
             for lane in self._lanes.values():
                 lane.pulse_at = 0.0
         if self.inbox.incomplete:
@@ -330,8 +334,6 @@ class Exchange:
                 self._want(each, listening_seconds)
             for origin, bodies in released:
                 self._make_ready(origin, bodies)
-        if len(self._answered) > ANSWERED_MAX:
-            self._answered.clear()
 
     def forget(self, now: float) -> None:
         """Forget who and what is long gone; now and then is enough."""
@@ -339,6 +341,7 @@ class Exchange:
         for origin, outbox in list(self.outboxes.items()):
             if outbox is not self.outbox and outbox.returned == outbox.last and not outbox.retained:
                 del self.outboxes[origin]
+                self.outbox.dropped.update(outbox.dropped)
 
     def _resend(self, name: str, outboxes: list[Outbox]) -> None:
         """Hand a broker again what did not come back, if we would hear it now."""
@@ -384,17 +387,15 @@ class Exchange:
     @property
     def unreturned(self) -> int:
         """Messages that have not come back from any broker."""
-        return sum(outbox.unreturned for outbox in self.outboxes.values())
+        return sum(outbox.unreturned for outbox in list(self.outboxes.values()))
+
+    def dropped(self) -> Counter[str]:
+        """What was given up, adopted messages included, by cause."""
+        dropped = Counter[str]()
+        for outbox in self.outboxes.values():
+            dropped.update(outbox.dropped)
+        return dropped
 
     def tell(self, kind: EventKind, detail: str, count: int = 0) -> None:
         """Note that something happened that is not about one broker."""
         self.router.events.append(QueueEvent(kind, None, None, detail, self._wall(), count))
-
-    def take_events(self) -> list[QueueEvent]:
-        """What happened since the last call."""
-        for lost in self.inbox.passed_over:
-            text = f"{lost.origin}: {lost.first} to {lost.last}, {lost.why}"
-            self.tell("lost", text, lost.last - lost.first + 1)
-        self.inbox.passed_over.clear()
-        events, self.router.events = self.router.events, []
-        return events

@@ -51,6 +51,7 @@ class Lost(NamedTuple):
     origin: str
     first: int
     last: int
+    messages: int  # so many; what lies between came
     why: str
 
 
@@ -257,14 +258,23 @@ class Inbox(Generic[Body]):
                 hole = next((hole for hole in source.holes if hole[0] <= source.next <= hole[1]), None)
                 if hole is None:
                     break
-                # Some of what is gone may have come before it was.
-                upto = min([hole[1] + 1, *(seq for seq in source.waiting if seq > source.next)])
-                self._tell_lost(origin, source.next, upto - 1, upto - source.next, "gone at its origin")
-                source.next = upto
+                self._pass_hole(origin, source, hole[1], freed)
             self._count(-1, freed)
             source.holes = [hole for hole in source.holes if hole[1] >= source.next]
         self._settle(origin, source, now, progress=source.next > before)
         return freed
+
+    def _pass_hole(self, origin: str, source: _Source[Body], last: int, freed: list[Body]) -> None:
+        """Pass over what is gone, up to a seq; some of it may have come before it was."""
+        first, count = source.next, 0
+        for seq in sorted(seq for seq in source.waiting if seq <= last):
+            count += seq - source.next
+            freed.append(source.waiting.pop(seq))
+            source.next = seq + 1
+        count += last + 1 - source.next
+        source.next = last + 1
+        if count:
+            self._tell_lost(origin, first, last, count, "gone at its origin")
 
     def _settle(self, origin: str, source: _Source[Body], now: float, *, progress: bool) -> None:
         """Note whether something is missing now. After progress, the next gap has its own patience."""
@@ -310,4 +320,4 @@ class Inbox(Generic[Body]):
 
     def _tell_lost(self, origin: str, first: int, last: int, count: int, why: str) -> None:
         self.lost += count
-        self.passed_over.append(Lost(origin, first, last, why))
+        self.passed_over.append(Lost(origin, first, last, count, why))

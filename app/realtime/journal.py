@@ -33,7 +33,16 @@ class Journal:
         """Call a function with each event from now on; it runs in the keeper's greenlet or thread."""
         self._subscribers.append(subscriber)
 
-    def count(self, exchange: Exchange, now: float) -> list[QueueEvent]:
+    def take(self, exchange: Exchange, now: float) -> list[QueueEvent]:
+        """What has happened since the last call."""
+        for lost in exchange.inbox.passed_over:
+            text = f"{lost.origin}: {lost.messages} from {lost.first} to {lost.last}, {lost.why}"
+            exchange.tell("lost", text, lost.messages)
+        exchange.inbox.passed_over.clear()
+        events, exchange.router.events = exchange.router.events, []
+        return events + self._count(exchange, now)
+
+    def _count(self, exchange: Exchange, now: float) -> list[QueueEvent]:
         """Events for what is only counted, once per interval."""
         if now < self._report_at:
             return []
@@ -41,7 +50,9 @@ class Journal:
         counts: dict[tuple[EventKind, str], int] = {}
         for reason, count in exchange.rejected.items():
             counts["rejected", f"parcels, {reason}"] = count
-        for cause, count in exchange.outbox.dropped.items():
+        for failure, count in exchange.failures.items():
+            counts["failed", f"messages, {failure}"] = count
+        for cause, count in exchange.dropped().items():
             counts["dropped", f"messages, by {cause}"] = count
         events: list[QueueEvent] = []
         for (kind, what), count in counts.items():
@@ -96,8 +107,9 @@ def status_of(exchange: Exchange, now: float) -> dict[str, Any]:
             "unreturned": exchange.unreturned,
             "retained": outbox.retained,
             "retained_bytes": outbox.retained_bytes,
-            "dropped": sum(outbox.dropped.values()),
-            "dropped_by": dict(outbox.dropped),
+            "dropped": sum(exchange.dropped().values()),
+            "dropped_by": dict(exchange.dropped()),
+            "unspooled": exchange.failures["unspooled"],
         },
         "inbox": {
             "origins": inbox.origins,
@@ -106,6 +118,7 @@ def status_of(exchange: Exchange, now: float) -> dict[str, Any]:
             "repaired": inbox.repaired,
             "lost": inbox.lost,
             "deferred": inbox.deferred,
+            "undeliverable": exchange.failures["undeliverable"],
         },
         "rejected": dict(exchange.rejected),
         "bridged": exchange.bridged,

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from msgspec import Raw
 
 from app.realtime import envelope
-from app.realtime.envelope import AnyNote, Parcel, Sealer
+from app.realtime.envelope import AnyNote, Parcel, Request, Sealer
 from app.realtime.outbox import Outbox, Run
 
 # A parcel: large enough that its cost is shared by many messages, small enough to pass quickly.
@@ -22,6 +22,8 @@ WORK_BYTES = 512 * 1024
 NOTES_MAX = 1_000
 COPIES_MAX = 2_000
 REPAIRS_MAX = 200
+ANSWERED_MAX = 1_000
+REPAIR_AGAIN_SECONDS = 0.05
 
 
 @dataclass(slots=True)
@@ -30,13 +32,22 @@ class Lane:
 
     notes: deque[AnyNote] = field(default_factory=lambda: deque(maxlen=NOTES_MAX))
     copies: deque[bytes] = field(default_factory=lambda: deque(maxlen=COPIES_MAX))
-    repairs: deque[tuple[str, int, int]] = field(default_factory=lambda: deque(maxlen=REPAIRS_MAX))
+    repairs: deque[tuple[str, int, int]] = field(default_factory=deque)
     pulse_at: float = 0.0
 
     @property
     def urgent(self) -> bool:
         """Whether there is something to hand over now."""
         return bool(self.notes or self.copies or self.repairs or not self.pulse_at)
+
+    def repair(self, about: str, first: int, last: int) -> None:
+        """Send a range again; what several ask for is sent once."""
+        for other in [each for each in self.repairs if each[0] == about]:
+            if other[1] <= last + 1 and first <= other[2] + 1:
+                self.repairs.remove(other)
+                first, last = min(first, other[1]), max(last, other[2])
+        if len(self.repairs) < REPAIRS_MAX:
+            self.repairs.append((about, first, last))
 
     def next_repair(self, outboxes: Mapping[str, Outbox]) -> tuple[str, Run] | None:
         """Whose messages to send again next, and which; None: nobody's."""
@@ -58,6 +69,25 @@ class Lane:
         self.repairs.clear()
 
 
+class Recently:
+    """Remembers what was sent again a moment ago: a request comes over each broker, and from each node."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[str, int, int], float] = {}
+
+    def new(self, request: Request, now: float) -> list[tuple[int, int]]:
+        """The ranges of a request that have not just been answered."""
+        ranges: list[tuple[int, int]] = []
+        for first, last in request.ranges[:REPAIRS_MAX]:
+            key = (request.about, first, last)
+            if now - self._sent.get(key, -1e9) >= REPAIR_AGAIN_SECONDS:
+                self._sent[key] = now
+                ranges.append((first, last))
+        if len(self._sent) > ANSWERED_MAX:
+            self._sent.clear()
+        return ranges
+
+
 @dataclass(slots=True)
 class Work:
     """What a broker is handed at once: parcels, and how far they bring which outbox."""
@@ -71,6 +101,11 @@ class Work:
     def full(self) -> bool:
         """Whether it is enough for once."""
         return len(self.parcels) >= WORK_PARCELS or self.size >= WORK_BYTES
+
+    @property
+    def half_full(self) -> bool:
+        """Whether what comes next should be news: repairs must not hold it up."""
+        return len(self.parcels) >= WORK_PARCELS // 2 or self.size >= WORK_BYTES // 2
 
     def add(self, parcel: bytes) -> None:
         """Add a finished parcel."""

@@ -72,6 +72,10 @@ class QueueOptions:
                 continue
             low, high = BOUNDS[field.name]
             value = getattr(self, field.name)
-            number = isinstance(value, int if field.type == "int" else int | float)
+            whole = field.type == "int"
+            number = isinstance(value, int if whole else int | float)
             if not number or isinstance(value, bool) or math.isnan(value) or not low <= value <= high:
-                raise ValueError(f"{field.name}={value!r}: write a number from {low:g} to {high:g}")
+                kind = "whole number" if whole else "number"
+                raise ValueError(f"{field.name}={value!r}: write a {kind} from {low} to {high}")
+        if self.spool is not None and not isinstance(self.spool, Path):
+            raise ValueError(f"spool={self.spool!r}: write a pathlib.Path")

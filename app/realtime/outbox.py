@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -92,7 +92,7 @@ class Outbox:
     _moved_at: float = 0.0  # when `returned` moved, or what did not come back was sent again
     _moved_to: int = 0
     _wait_seconds: float = 0.0
-    dropped: dict[Cause, int] = field(default_factory=lambda: {"overflow": 0, "age": 0, "attempts": 0})
+    dropped: Counter[str] = field(default_factory=lambda: Counter(overflow=0, age=0, attempts=0))
     dropped_seqs: list[int] = field(default_factory=list)  # since the owner last cleared it
 
     # Emitting.

@@ -16,6 +16,9 @@ from dataclasses import dataclass, field
 PULSES_MISSED = 3.5
 # A parcel that a broker repeats is not copied again.
 BRIDGED_MAX = 4_096
+# Nobody runs so many; whoever pulsed longest ago is forgotten first.
+PEERS_MAX = 1_000
+PULSE_MAX_SECONDS = 60.0
 
 
 @dataclass(slots=True)
@@ -33,9 +36,11 @@ class Peers:
     """All other processes that live.
 
     :param origin: our own.
+    :param brokers: the brokers that we know, for others are of no use to us; None: all.
     """
 
     origin: str
+    brokers: frozenset[str] | None = None
     _peers: dict[str, Peer] = field(default_factory=dict)
     _bridged: dict[tuple[str, int], None] = field(default_factory=dict)  # parcels, oldest first
 
@@ -50,11 +55,16 @@ class Peers:
         now: float,
     ) -> bool:
         """Note a pulse; returns whether it says something new."""
-        before = self._peers.get(origin)
-        expires_at = now + PULSES_MISSED * every_seconds
-        peer = Peer(is_node, frozenset(hears), frozenset(reaches), expires_at)
+        before = self._peers.pop(origin, None)
+        if len(self._peers) >= PEERS_MAX:
+            del self._peers[next(iter(self._peers))]
+        expires_at = now + PULSES_MISSED * min(every_seconds, PULSE_MAX_SECONDS)
+        peer = Peer(is_node, self._known(hears), self._known(reaches), expires_at)
         self._peers[origin] = peer
         return before is None or (before.hears, before.reaches) != (peer.hears, peer.reaches)
+
+    def _known(self, names: Collection[str]) -> frozenset[str]:
+        return frozenset(names) if self.brokers is None else self.brokers & frozenset(names)
 
     def goodbye(self, origin: str) -> None:
         """Forget who ends."""

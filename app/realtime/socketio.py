@@ -15,6 +15,7 @@ from socketio.packet import Packet
 from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
 from app.realtime.protocol import BadPacketError, harden
 from app.realtime.routing import QueueEvent
+from app.realtime.spool import check_folder
 
 logger = logging.getLogger(__name__)
 
@@ -158,6 +159,15 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
     def start_queue(self) -> None:
         """Connect to the brokers now, rather than before the first request or at the first emit."""
         self._hybrid().start()
+
+    def check_queue(self) -> None:
+        """See whether the queue could start.
+
+        :raises ValueError: when the folder of the spool cannot be written to.
+        """
+        options = self._hybrid().options
+        if options.spool:
+            check_folder(options.spool)
 
     def queue_status(self) -> dict[str, Any]:
         """Tell how the message queue is, from what was seen; asks nobody.

@@ -11,13 +11,16 @@ publishes what they have under the old origin and numbers, so that whoever had i
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import sqlite3
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+from app.realtime.exchange import Exchange
 from app.realtime.outbox import Limits, Outbox
 
 logger = logging.getLogger(__name__)
@@ -95,6 +98,43 @@ class Spool:
             self._path.with_name(f"{self._path.name}-wal").unlink(missing_ok=True)
 
 
+def check_folder(folder: Path) -> None:
+    """Make a folder for spools, if it is not there.
+
+    :raises ValueError: when nothing can be written there.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"spool={str(folder)!r}: {error.strerror}: name a folder to write to") from None
+
+
+# Files of a parent process: to close them, or to let them be collected, would harm the parent.
+_inherited: list[Spools] = []
+
+
+def inherit(spools: Spools | None) -> None:
+    """Keep a parent's files as they are, in a fork."""
+    if spools is not None:
+        _inherited.append(spools)
+
+
+def open_spools(folder: Path, exchange: Exchange) -> Spools:
+    """Open the spool of a process, and let it publish what dead processes left.
+
+    :raises ValueError: when nothing can be written to the folder.
+    """
+    check_folder(folder)
+    spools = Spools(folder, exchange.origin, is_node=exchange.is_node)
+    for outbox in spools.adopt(exchange.limits, time.monotonic() - time.time()):
+        exchange.adopt(outbox, time.monotonic())
+        text = f"{outbox.pending} messages of {outbox.origin}, which did not end by itself"
+        exchange.tell("adopted", text, outbox.pending)
+    return spools
+
+
 class Spools:
     """The files of one process: its own, and those it adopted. Calls that cannot be done are logged, once.
 
@@ -105,10 +145,16 @@ class Spools:
     """
 
     def __init__(self, folder: Path, origin: str, *, is_node: bool = True) -> None:
-        self._own = Spool(folder, origin, is_node)
-        self._spools = {origin: self._own}
         self._complained = False
         self.failed = 0
+        # One process at a time: between making a file and locking it, it would look like an orphan.
+        with (folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self._own = Spool(folder, origin, is_node)
+            self._spools = {origin: self._own}
+            self._find_orphans(folder, origin)
+
+    def _find_orphans(self, folder: Path, origin: str) -> None:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             if path.stem == origin:
                 continue

@@ -15,6 +15,7 @@ import msgspec
 
 from app.realtime import envelope
 from app.realtime.exchange import Exchange
+from app.realtime.journal import Journal
 from app.realtime.lanes import Work
 from app.realtime.options import QueueOptions, QueueStrategy
 from app.realtime.outbox import Full
@@ -99,6 +100,7 @@ class Process:
             wall=world.wall,
             origin=origin,
         )
+        self.journal = Journal()
         self.origin = origin
         self.delivered: dict[str, list[Any]] = {}
         self.sent: list[int] = []
@@ -131,7 +133,8 @@ class Process:
             since = self.listening_since
             self.exchange.tick(self.world.now, self.world.now - since if since is not None else 0.0)
             self._wake(self.exchange.urgent())
-            self.world.events += [(self.origin, event) for event in self.exchange.take_events()]
+            events = self.journal.take(self.exchange, self.world.now)
+            self.world.events += [(self.origin, event) for event in events]
             self._deliver()
         if number % FORGET_STEPS == 0:
             self.exchange.forget(self.world.now)

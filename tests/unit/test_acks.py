@@ -98,6 +98,9 @@ class AcksMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.0, 3.0, 11.0]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
+
+    @rule()
+    def expire(self) -> None:
         before = len(self.expected) + len(self.owed)
         expired = self.acks.expired
         self.acks.expire(self.now)

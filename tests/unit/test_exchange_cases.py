@@ -161,20 +161,21 @@ def test_who_only_emits_is_quiet_when_idle() -> None:
     assert not emitter.delivered
 
 
-def test_an_ask_is_heard_by_nodes_and_a_report_by_all() -> None:
+def test_an_ask_is_heard_by_nodes_and_a_report_by_who_asked() -> None:
     world = World(2)
     a, b = world.process("a"), world.process("b")
     emitter = world.process("e", is_node=False)
     world.run(1)
-    emitter.exchange.note(envelope.Ask())
+    emitter.exchange.ask(world.now)
     world.run(0.5)
     assert a.exchange.asked
     assert b.exchange.asked
     assert not emitter.exchange.asked
-    b.exchange.note(envelope.Report({"origin": "b"}), ["one"])
+    b.exchange.note(envelope.Report(b"b"), ["one"])
     world.run(0.5)
-    for process in (a, b, emitter):
-        assert [report.status for report in process.exchange.reports] == [{"origin": "b"}]
+    assert list(emitter.exchange.reports) == [b"b"]
+    for process in (a, b):
+        assert not process.exchange.reports, "kept by who has not asked"
 
 
 def test_a_goodbye_and_a_silence() -> None:
@@ -247,3 +248,15 @@ def test_a_request_that_comes_where_its_sender_hears_nothing_is_answered_elsewhe
     two.forget("b")
     assert world.run_until(world.settled, 4.0)
     assert b.exchange.inbox.repaired == 2
+
+
+def test_what_a_broker_took_and_lost_is_sent_again_though_nobody_asks() -> None:
+    world = World(1)
+    emitter = world.process("e", is_node=False)
+    world.run(1.2)
+    world.logs["one"].fault = "lose"
+    emitter.send(3)
+    world.run(0.1)
+    world.logs["one"].fault = None
+    assert emitter.exchange.unreturned == 3
+    assert world.run_until(lambda: not emitter.exchange.unreturned, world.options.timeout_seconds + 0.5)

@@ -176,6 +176,7 @@ def test_what_is_no_event_is_refused(body: list[Any]) -> None:
         frames.decode(msgspec.Raw(msgspec.msgpack.encode(body)))
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.binary(max_size=50))
 def test_garbage_is_refused(body: bytes) -> None:
     try:

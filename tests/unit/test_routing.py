@@ -262,6 +262,7 @@ def test_hearing() -> None:
     assert link.error == "connection lost"
 
 
+@settings(deadline=None, derandomize=True, database=None)
 @given(st.integers(0, 10_000), st.floats(0, 1))
 def test_backoff_is_bounded(failures: int, chance: float) -> None:
     seconds = backoff_seconds(failures, lambda: chance)

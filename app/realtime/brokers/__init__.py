@@ -30,8 +30,9 @@ def broker_class(url: str) -> type[Broker]:
         from app.realtime.brokers.kombu import KombuBroker
 
         return KombuBroker
+    wrong = f"no broker speaks {scheme}" if scheme else "an address has no scheme"
     raise ValueError(
-        f"message_queue: no broker speaks {scheme or 'an address without a scheme'!r}: write redis://, "
+        f"message_queue: {wrong}: write redis://, "
         "rediss://, unix://, redis+sentinel://, redis+cluster://, amqp://, amqps://, memory:// or "
         "kombu+ before any address of kombu's"
     )

@@ -391,10 +391,8 @@ class Exchange:
 
     def dropped(self) -> Counter[str]:
         """What was given up, adopted messages included, by cause."""
-        dropped = Counter[str]()
-        for outbox in self.outboxes.values():
-            dropped.update(outbox.dropped)
-        return dropped
+        counts = [Counter(outbox.dropped) for outbox in self.outboxes.values()]
+        return Counter({cause: sum(each[cause] for each in counts) for cause in self.outbox.dropped})
 
     def tell(self, kind: EventKind, detail: str, count: int = 0) -> None:
         """Note that something happened that is not about one broker."""

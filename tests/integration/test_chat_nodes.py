@@ -74,6 +74,22 @@ def test_people_on_two_nodes_talk_while_a_broker_is_away(
     wait_until(lambda: queue_check(nodes[1]).get("active") == "redis", "the second node uses Redis")
 
 
+def test_without_any_broker_a_node_lives_and_is_not_ready(
+    nodes: list[Node], brokers: tuple[Redis, RabbitMQ], gather: Callable[[Node], People]
+) -> None:
+    people = gather(nodes[0])
+    ada, grace = people.join("Ada"), people.join("Grace")
+    for broker in brokers:
+        broker.kill()
+    wait_until(lambda: not queue_check(nodes[0])["ok"], "the queue's check fails")
+    assert requests.get(f"{nodes[0].url}/readyz", timeout=15).status_code == 503
+    assert requests.get(f"{nodes[0].url}/healthz", timeout=15).ok
+    talk(ada, grace, ["on the same node all is well"])
+    for broker in brokers:
+        broker.start()
+    wait_until(lambda: requests.get(f"{nodes[0].url}/readyz", timeout=15).ok, "the node is ready again")
+
+
 def test_a_node_stops_cleanly_and_the_other_goes_on(
     nodes: list[Node], gather: Callable[[Node], People]
 ) -> None:

@@ -55,6 +55,7 @@ def test_production_starts_when_all_is_well() -> None:
         ({"SECRET_KEY": "sixteen-characters"}, ["SECRET_KEY", "32 characters"]),
         ({"CORS_ORIGINS": "*"}, ["CORS_ORIGINS=*", "https://example.org"]),
         ({"WEB_CONCURRENCY": "2"}, ["WEB_CONCURRENCY='2'", "only 1"]),
+        ({"MESSAGE_QUEUE": "redis://localhost"}, ["CHANNEL_SECRET", "token_urlsafe"]),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )
@@ -63,6 +64,26 @@ def test_production_refuses(settings: dict[str, str], expected: list[str]) -> No
     assert [word for word in expected if word not in log] == [], log
     if "SECRET_KEY" in settings:
         assert settings["SECRET_KEY"] not in log
+
+
+QUEUE = [
+    ({"MESSAGE_QUEUE": "redsi://localhost"}, ["no broker speaks redsi", "redis://"]),
+    ({"MESSAGE_QUEUE": "localhost:6379"}, ["an address has no scheme"]),
+    ({"STOCK_CHANNEL": "old"}, ["stock_channel needs a message_queue"]),
+    ({"MESSAGE_QUEUE": "memory://a", "QUEUE_SPOOL": "/proc/nowhere"}, ["spool=", "name a folder"]),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"), QUEUE, ids=lambda v: "-".join(v) if type(v) is dict else ""
+)
+@pytest.mark.parametrize("profile", ["testing", "production"])
+def test_a_queue_that_makes_no_sense_stops_the_start(
+    profile: str, settings: dict[str, str], expected: list[str]
+) -> None:
+    common = {**PRODUCTION, "CHANNEL_SECRET": SECRET_KEY} if profile == "production" else {}
+    log = refusal(**{**common, **settings})
+    assert [words for words in expected if words not in log] == [], log
 
 
 def test_a_second_worker_is_refused_on_the_command_line() -> None:

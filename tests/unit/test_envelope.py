@@ -77,6 +77,16 @@ def test_a_message_arrives_as_it_was(message: envelope.AnyMessage) -> None:
         assert decoded == message
 
 
+def test_what_was_signed_before_a_process_began_is_no_news_to_it() -> None:
+    sealer = envelope.Sealer("secret", "channel", 10_000, 300.0)
+    data = sealer.pack(envelope.Parcel("a", 1, 1_000.0, "a", 1, False, []))
+    assert sealer.open(data, 1_020.0, uptime_seconds=1.0).sender == "a", "clocks may differ a little"
+    with pytest.raises(envelope.Rejected, match="stale"):
+        sealer.open(data, 1_040.0, uptime_seconds=1.0)
+    assert sealer.open(data, 1_040.0, uptime_seconds=60.0).sender == "a"
+    assert sealer.open(data, 999.0, uptime_seconds=1.0).sender == "a", "a clock that was set back"
+
+
 @settings(deadline=None, derandomize=True, database=None)
 @given(notes)
 def test_a_note_arrives_as_it_was(note: envelope.AnyNote) -> None:

@@ -2,10 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
+from app.realtime.options import BOUNDS, QueueOptions
 from config import SettingsError, load_settings
 from config.settings import DEFAULT_SECRET_KEY, ROOT, SECTIONS, Settings
 from scripts.write_docs import documents
@@ -18,6 +20,16 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in Settings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setitem(Settings.model_config, "env_file", None)
+
+
+def test_the_settings_of_the_queue_are_those_of_the_engine() -> None:
+    for field in fields(QueueOptions):
+        setting = Settings.model_fields[f"queue_{field.name}"]
+        assert setting.default == field.default, field.name
+        if field.name in BOUNDS:
+            rules = setting.metadata
+            bounds = [getattr(rule, name) for name in ("ge", "le") for rule in rules if hasattr(rule, name)]
+            assert tuple(bounds) == BOUNDS[field.name], field.name
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,10 @@ from app.realtime.errors import (
 )
 from app.realtime.manager import HybridManager
 from app.realtime.namespace import Client, EventNamespace, Nothing, event
-from app.realtime.options import QueueOptions
 from app.realtime.presence import Presence, User
+from app.realtime.queue.options import QueueOptions
+from app.realtime.queue.routing import QueueEvent
 from app.realtime.rates import Rates
-from app.realtime.routing import QueueEvent
 from app.realtime.socketio import SocketIO
 
 __all__ = [

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any, Self, TypeVar
 
 from app.realtime.errors import OutboxFull
-from app.realtime.options import QueueOptions
+from app.realtime.queue.options import QueueOptions
 from app.realtime.socketio import SocketIO
 
 T = TypeVar("T")

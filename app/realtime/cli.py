@@ -20,12 +20,12 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 
-from app.realtime.channel import Channel
 from app.realtime.errors import QueueError
 from app.realtime.manager import parse_message_queue
-from app.realtime.options import QueueOptions
+from app.realtime.queue.channel import Channel
+from app.realtime.queue.options import QueueOptions
+from app.realtime.queue.survey import Survey, changes, clock, figures, line, rtt, short, trouble
 from app.realtime.socketio import SocketIO
-from app.realtime.survey import Survey, changes, clock, figures, line, rtt, short, trouble
 
 EXTENSION = "queue_arguments"
 # Whoever listens has answered by then.

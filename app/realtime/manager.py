@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from gevent import monkey
 
-from app.realtime import envelope, frames
-from app.realtime.channel import Channel
-from app.realtime.envelope import AnyMessage
+from app.realtime import frames
 from app.realtime.errors import NotSerializable, QueueError
-from app.realtime.exchange import Exchange
-from app.realtime.journal import status_of
 from app.realtime.local import LocalManager, room_name, room_names, sids
-from app.realtime.options import QueueOptions, QueueStrategy
-from app.realtime.routing import QueueEvent
+from app.realtime.queue import envelope
+from app.realtime.queue.channel import Channel
+from app.realtime.queue.envelope import AnyMessage
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.journal import status_of
+from app.realtime.queue.options import QueueOptions, QueueStrategy
+from app.realtime.queue.routing import QueueEvent
 
 if TYPE_CHECKING:
-    from app.realtime.stock import Neighbours
+    from app.realtime.stock.neighbours import Neighbours
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ class HybridManager(LocalManager):
         if not addresses:
             raise ValueError("stock_channel needs a message_queue: name the broker that the others use")
         # Nobody else needs it.
-        from app.realtime.stock import Here, Neighbours
+        from app.realtime.stock.neighbours import Here, Neighbours
 
         here = Here(lambda: self.origin, self.concerns, self.emit, self._apply, self.acknowledged)
         return Neighbours(addresses, stock_channel, self.options, here, listen=not self.write_only)

@@ -14,8 +14,8 @@ from socketio.packet import Packet
 
 from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
 from app.realtime.protocol import BadPacketError, harden
-from app.realtime.routing import QueueEvent
-from app.realtime.spool import check_folder
+from app.realtime.queue.routing import QueueEvent
+from app.realtime.queue.spool import check_folder
 
 logger = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Processes and brokers without IO, for the tests of `app.realtime.exchange`: time is a number.
+"""Processes and brokers without IO, for the tests of `app.realtime.queue.exchange`: time is a number.
 
 A `Process` does around an Exchange what `Channel` does, step by step. A `Log` is a broker: parcels in order,
 a position for each listener, and faults to be switched on and off.
@@ -13,12 +13,12 @@ from typing import Any, Literal
 
 import msgspec
 
-from app.realtime import envelope
-from app.realtime.exchange import Exchange
-from app.realtime.journal import Journal
-from app.realtime.lanes import Work
-from app.realtime.options import QueueOptions, QueueStrategy
-from app.realtime.outbox import Full
+from app.realtime.queue import envelope
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.journal import Journal
+from app.realtime.queue.lanes import Work
+from app.realtime.queue.options import QueueOptions, QueueStrategy
+from app.realtime.queue.outbox import Full
 
 STEP_SECONDS = 0.025
 TICK_STEPS = 2

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from app.realtime import envelope
-from app.realtime.envelope import SIGNATURE_BYTES, SIGNED, UNSIGNED, Newest, Parcel, Rejected, Sealer
+from app.realtime.queue import envelope
+from app.realtime.queue.envelope import SIGNATURE_BYTES, SIGNED, UNSIGNED, Newest, Parcel, Rejected, Sealer
 
 WALL = 1_700_000_000.0
 MAX_BYTES = 10_000

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
-from app.realtime import envelope
+from app.realtime.queue import envelope
 from tests.support.simulation import Log, Process, World
 
 # How a broker may fail, for a while.

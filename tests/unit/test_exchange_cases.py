@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from app.realtime import envelope
-from app.realtime.outbox import Outbox
+from app.realtime.queue import envelope
+from app.realtime.queue.outbox import Outbox
 from tests.support.simulation import World
 
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from app.realtime import inbox as rules
-from app.realtime.inbox import Inbox, Lost, Wanted
+from app.realtime.queue import inbox as rules
+from app.realtime.queue.inbox import Inbox, Lost, Wanted
 
 Body = tuple[str, int]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app.realtime.options import BOUNDS, QueueOptions
+from app.realtime.queue.options import BOUNDS, QueueOptions
 
 NUMBERS = {field.name: field for field in dataclasses.fields(QueueOptions) if field.name in BOUNDS}
 

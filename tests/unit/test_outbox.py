@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from app.realtime.outbox import Full, Limits, Outbox, Run
+from app.realtime.queue.outbox import Full, Limits, Outbox, Run
 
 LIMITS = Limits(max_messages=6, max_bytes=60, max_age_seconds=10.0, retention_messages=5, retention_bytes=50)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from app.realtime.peers import BRIDGED_MAX, PULSES_MISSED, Peers
+from app.realtime.queue.peers import BRIDGED_MAX, PULSES_MISSED, Peers
 
 BROKERS = ("one", "two", "three")
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from app.realtime.routing import BACKOFF_LAST_SECONDS, OUTSTANDING_MAX, Router, backoff_seconds
+from app.realtime.queue.routing import BACKOFF_LAST_SECONDS, OUTSTANDING_MAX, Router, backoff_seconds
 
 NAMES = ["one", "two", "three"]
 TICK_SECONDS = 0.05

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from app.realtime.options import BOUNDS, QueueOptions
+from app.realtime.queue.options import BOUNDS, QueueOptions
 from config import SettingsError, load_settings
 from config.settings import DEFAULT_SECRET_KEY, ROOT, SECTIONS, Settings
 from scripts.write_docs import documents

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from app.realtime.outbox import Limits, Outbox, Run
-from app.realtime.spool import SUFFIX, Spool, Spools
+from app.realtime.queue.outbox import Limits, Outbox, Run
+from app.realtime.queue.spool import SUFFIX, Spool, Spools
 
 LIMITS = Limits(1_000, 10**6, 300.0, 1_000, 10**6)
 ROOT = Path(__file__).parents[2]
@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 HOLDER = """
 import sys, time
 from pathlib import Path
-from app.realtime.spool import Spool
+from app.realtime.queue.spool import Spool
 spool = Spool(Path(sys.argv[1]), sys.argv[2])
 for seq in range(1, int(sys.argv[3]) + 1):
     spool.add(seq, 1000.0 + seq, b"body %d" % seq)

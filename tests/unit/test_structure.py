@@ -7,6 +7,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+# What decides in the queue, and is tested without any IO.
+PURE = (
+    "envelope.py",
+    "exchange.py",
+    "inbox.py",
+    "lanes.py",
+    "options.py",
+    "outbox.py",
+    "peers.py",
+    "routing.py",
+)
 MODULES = sorted(ROOT.glob("app/**/*.py"))
 
 
@@ -34,6 +45,13 @@ def test_dependencies_point_one_way(path: Path) -> None:
         assert not under(names, "config")
     else:
         assert not under(names, "redis", "kombu", "amqp"), "only the engine talks to brokers"
+    if place[1:3] in (("realtime", "queue"), ("realtime", "brokers")):
+        # They run in greenlets and in native threads, and know no client.
+        assert not under(names, "flask", "flask_socketio", "socketio", "engineio", "gevent")
+    if place[1:3] == ("realtime", "brokers"):
+        assert not under(names, "app.realtime.queue"), "a broker carries bytes"
+    if path.name in PURE and place[1:3] == ("realtime", "queue"):
+        assert not under(names, "threading", "socket", "sqlite3", "app.realtime.brokers"), "no IO here"
     if place[1] in ("chat", "market"):
         other = {"chat": "app.market", "market": "app.chat"}[place[1]]
         assert not under(names, "app.web", other)

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 from socketio.packet import Packet
 
-from app.realtime import envelope, frames
-from app.realtime.envelope import AnyMessage, Room, Scalar
+from app.realtime import frames
+from app.realtime.queue import envelope
+from app.realtime.queue.envelope import AnyMessage, Room, Scalar
 
 # What host ids of the engine begin with; and all its copies, for json.dumps keeps the order of keys.
 HOST = "hybrid-"

@@ -15,8 +15,8 @@ from typing import Any
 
 from app.realtime.brokers import BrokerError
 from app.realtime.brokers.stock import Pipe
-from app.realtime.options import QueueOptions
-from app.realtime.routing import backoff_seconds
+from app.realtime.queue.options import QueueOptions
+from app.realtime.queue.routing import backoff_seconds
 
 logger = logging.getLogger(__name__)
 

@@ -21,14 +21,15 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from app.realtime import envelope, stock_messages
 from app.realtime.brokers import BrokerOptions, name_brokers
 from app.realtime.brokers.stock import Pipe, stock_pipe
-from app.realtime.envelope import AnyMessage, Room
-from app.realtime.options import QueueOptions
-from app.realtime.routing import backoff_seconds
-from app.realtime.stock_copies import Copies, Copy, Reports
-from app.realtime.stock_messages import HOST, MARK, Callback, Emit
+from app.realtime.queue import envelope
+from app.realtime.queue.envelope import AnyMessage, Room
+from app.realtime.queue.options import QueueOptions
+from app.realtime.queue.routing import backoff_seconds
+from app.realtime.stock import messages as stock_messages
+from app.realtime.stock.copies import Copies, Copy, Reports
+from app.realtime.stock.messages import HOST, MARK, Callback, Emit
 
 logger = logging.getLogger(__name__)
 

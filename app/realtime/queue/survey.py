@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from app.realtime.channel import Channel
+from app.realtime.queue.channel import Channel
 
 Status = Mapping[str, Any]
 

@@ -7,10 +7,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from app.realtime import envelope
-from app.realtime.envelope import AnyMessage
-from app.realtime.exchange import Exchange
-from app.realtime.journal import REPORT_SECONDS
+from app.realtime.queue import envelope
+from app.realtime.queue.envelope import AnyMessage
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.journal import REPORT_SECONDS
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
-from app.realtime.options import QueueStrategy
+from app.realtime.queue.options import QueueStrategy
 
 State = Literal["connecting", "up", "silent", "down"]
 EventKind = Literal["state", "active", "dropped", "lost", "rejected", "adopted", "failed"]

@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from app.realtime.exchange import Exchange
-from app.realtime.outbox import Limits, Outbox
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.outbox import Limits, Outbox
 
 logger = logging.getLogger(__name__)
 

@@ -18,14 +18,14 @@ from dataclasses import fields
 
 from msgspec import Raw
 
-from app.realtime import envelope
-from app.realtime.envelope import AnyNote, Newest, Parcel, Rejected, Sealer
-from app.realtime.inbox import Inbox, Wanted
-from app.realtime.lanes import PARCEL_BYTES, PARCEL_MESSAGES, Lane, Packer, Recently, Work
-from app.realtime.options import QueueOptions, QueueStrategy
-from app.realtime.outbox import Limits, Outbox
-from app.realtime.peers import Peers
-from app.realtime.routing import EventKind, QueueEvent, Router
+from app.realtime.queue import envelope
+from app.realtime.queue.envelope import AnyNote, Newest, Parcel, Rejected, Sealer
+from app.realtime.queue.inbox import Inbox, Wanted
+from app.realtime.queue.lanes import PARCEL_BYTES, PARCEL_MESSAGES, Lane, Packer, Recently, Work
+from app.realtime.queue.options import QueueOptions, QueueStrategy
+from app.realtime.queue.outbox import Limits, Outbox
+from app.realtime.queue.peers import Peers
+from app.realtime.queue.routing import EventKind, QueueEvent, Router
 
 # Above max_message_bytes: the header and the other messages of a parcel.
 PARCEL_OVERHEAD_BYTES = 128 * 1024

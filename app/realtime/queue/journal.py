@@ -8,8 +8,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from app.realtime.exchange import Exchange
-from app.realtime.routing import EventKind, QueueEvent
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.routing import EventKind, QueueEvent
 
 logger = logging.getLogger(__name__)
 

@@ -17,17 +17,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
 
-from app.realtime import ending, envelope
 from app.realtime.brokers import Broker, BrokerError, BrokerOptions, BrokerRefused, broker_class, name_brokers
-from app.realtime.delivery import Deliver, Delivery
-from app.realtime.envelope import AnyMessage
 from app.realtime.errors import MessageTooLarge, OutboxFull, QueueClosed
-from app.realtime.exchange import Exchange
-from app.realtime.journal import Journal, status_of
-from app.realtime.lanes import Work
-from app.realtime.options import QueueOptions, QueueStrategy
-from app.realtime.routing import backoff_seconds
-from app.realtime.spool import Spools, inherit, open_spools
+from app.realtime.queue import ending, envelope
+from app.realtime.queue.delivery import Deliver, Delivery
+from app.realtime.queue.envelope import AnyMessage
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.journal import Journal, status_of
+from app.realtime.queue.lanes import Work
+from app.realtime.queue.options import QueueOptions, QueueStrategy
+from app.realtime.queue.routing import backoff_seconds
+from app.realtime.queue.spool import Spools, inherit, open_spools
 
 logger = logging.getLogger(__name__)
 

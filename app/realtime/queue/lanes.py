@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from msgspec import Raw
 
-from app.realtime import envelope
-from app.realtime.envelope import AnyNote, Parcel, Request, Sealer
-from app.realtime.outbox import Outbox, Run
+from app.realtime.queue import envelope
+from app.realtime.queue.envelope import AnyNote, Parcel, Request, Sealer
+from app.realtime.queue.outbox import Outbox, Run
 
 # A parcel: large enough that its cost is shared by many messages, small enough to pass quickly.
 PARCEL_MESSAGES = 256

@@ -1,0 +1,1 @@
+"""Neighbours that use python-socketio's own managers: docs/migration.md."""

@@ -28,10 +28,10 @@ check: $(VENV)/.installed-dev ## lint and types
 unit: $(VENV)/.installed-dev packages ## unit and integration tests (real databases, brokers, gunicorn)
 	$(BIN)/python -m pytest tests/unit tests/integration
 
-faults-short: $(VENV)/.installed-dev packages
+faults-short: $(VENV)/.installed-dev packages ## the most telling failures of brokers (4 min)
 	$(BIN)/python -m pytest tests/faults
 
-faults: $(VENV)/.installed-dev packages ## every failure of a broker, at full length; writes docs/reliability.md
+faults: $(VENV)/.installed-dev packages ## every failure of a broker at full length (20 min); writes docs/reliability.md
 	$(BIN)/python -m pytest tests/faults --full --fault-report docs/reliability.md
 
 e2e: $(VENV)/.installed-dev packages ## tests in a real browser

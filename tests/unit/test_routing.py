@@ -276,10 +276,26 @@ def test_failures_are_tried_again_later_and_later() -> None:
     for _ in range(9):
         drive.fail("one")
         pauses.append(drive.router.links["one"].retry_at - drive.now)
-    assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0])
+    assert pauses == pytest.approx([0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0, 1.0])
     drive.echo("one")
     drive.fail("one")
     assert drive.router.links["one"].retry_at - drive.now == pytest.approx(0.05)
+
+
+def test_a_broker_that_froze_before_it_accepted_is_silent_too() -> None:
+    """RabbitMQ may deliver before it confirms: nothing is on its way then, and it still owes an answer."""
+    drive = Drive()
+    drive.echo("one")
+    router = drive.router
+    router.sending("one", 1_000, drive.now)
+    router.came_back("one", 1_000, drive.now)
+    assert router.waited_seconds("one") == 0.0
+    for _ in range(10):
+        drive.now += 0.05
+        router.tick(drive.now)
+    assert router.links["one"].state == "silent"
+    router.accepted("one", 1)
+    assert router.waited_seconds("one") == 0.0
 
 
 def test_what_is_outstanding_is_bounded() -> None:

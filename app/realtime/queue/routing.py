@@ -31,7 +31,7 @@ EventKind = Literal["state", "active", "dropped", "lost", "rejected", "adopted",
 
 # The first retry comes at once, almost; the last ones soon enough that a broker that is back is used.
 BACKOFF_FIRST_SECONDS = 0.05
-BACKOFF_LAST_SECONDS = 2.0
+BACKOFF_LAST_SECONDS = 1.0
 # More than that between two ticks is a stall of our own.
 TICK_MAX_SECONDS = 0.1
 OUTSTANDING_MAX = 10_000
@@ -79,6 +79,7 @@ class Link:
     failures: int = 0
     retry_at: float = 0.0  # time as passed in
     up_at: float | None = None
+    handed_at: float | None = None  # since then it was handed parcels, and has not answered
     outstanding: deque[tuple[int, float, float]] = field(default_factory=deque)  # parcel, sent at, time then
     published: int = 0
     received: int = 0
@@ -130,7 +131,9 @@ class Router:
 
     def sending(self, name: str, number: int, now: float) -> None:
         """A parcel is handed to a broker now."""
-        outstanding = self.links[name].outstanding
+        link = self.links[name]
+        link.handed_at = self._clock if link.handed_at is None else link.handed_at
+        outstanding = link.outstanding
         outstanding.append((number, self._clock, now))
         if len(outstanding) > OUTSTANDING_MAX:
             outstanding.popleft()
@@ -140,6 +143,7 @@ class Router:
         link = self.links[name]
         again = not link.reaches
         link.reaches = True
+        link.handed_at = None
         link.failures = 0
         link.published += messages
         if link.state == "down":
@@ -155,6 +159,7 @@ class Router:
         link.reaches = False
         link.refused = refused
         link.outstanding.clear()
+        link.handed_at = None
         link.retry_at = now + backoff_seconds(link.failures, self._chance)
         link.failures += 1
         self._change(link, "down", reason)
@@ -184,14 +189,14 @@ class Router:
                     link.up_at = self._clock
         if not link.reaches:
             return  # an old parcel; the broker does not take new ones
-        oldest = link.outstanding[0][1] if link.outstanding else self._clock
-        if self._clock - oldest <= self._patience_seconds:
+        if self.waited_seconds(name) <= self._patience_seconds:
             self._change(link, "up", None)
 
     def waited_seconds(self, name: str) -> float:
-        """How long the oldest parcel has been on its way."""
-        outstanding = self.links[name].outstanding
-        return self._clock - outstanding[0][1] if outstanding else 0.0
+        """How long the oldest parcel has been on its way, or its acceptance."""
+        link = self.links[name]
+        since = self._clock if link.handed_at is None else link.handed_at
+        return self._clock - min(since, link.outstanding[0][1] if link.outstanding else since)
 
     def tick(self, now: float) -> None:
         """Let time pass."""

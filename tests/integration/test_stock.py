@@ -25,7 +25,8 @@ from engineio.packet import Packet as EngineIOPacket
 from flask import Flask
 from socketio.packet import EVENT, Packet
 
-from app.realtime import HybridManager, QueueOptions, SocketIO, stock_copies
+from app.realtime import HybridManager, QueueOptions, SocketIO
+from app.realtime.stock import copies
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis, RedisCluster, RedisSentinelGroup
 from tests.support.servers import HOST, child_environment, free_port
@@ -513,7 +514,7 @@ def test_a_broker_that_hangs_is_noticed(around: Neighbourhood, request: pytest.F
 def test_a_broker_that_is_down_disturbs_nothing_and_what_it_misses_is_counted(
     around: Neighbourhood, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stock_copies, "WAITING_MAX", 20)
+    monkeypatch.setattr(copies, "WAITING_MAX", 20)
     engine = around.engine(f"amqp://guest:guest@{HOST}:{free_port()}//", max_age_seconds=1)
     ours, theirs = Client(engine), Client(around.stock())
     started = time.monotonic()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.e2e.conftest import Meet
 from tests.support.browser import Person
@@ -190,3 +190,16 @@ def test_links_are_links_and_nothing_else(meet: Meet, new_name: NewName) -> None
     expect(link).to_have_count(1)
     expect(link).to_have_attribute("href", "https://example.org/a?b=1&c=2")
     assert "noopener" in (link.get_attribute("rel") or "") or link.get_attribute("target") is None
+
+
+def test_what_is_typed_before_the_room_is_there_stays(meet: Meet) -> None:
+    ada = meet("Ada")
+    # The script that opens the room comes late, as on a slow line.
+    held: list[Route] = []
+    ada.page.route("**/js/main.js*", lambda route: held.append(route))  # noqa: PLW0108 - Playwright looks at it
+    ada.page.goto(ada.url, wait_until="commit")
+    wait_until(lambda: held or ada.page.wait_for_timeout(20), "the page asks for its script")
+    ada.page.evaluate("document.getElementById('composer').value = 'early bird'")
+    held[0].continue_()
+    ada.wait_until_ready()
+    expect(ada.find("composer")).to_have_value("early bird")

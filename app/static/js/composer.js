@@ -19,6 +19,7 @@ export class Composer extends Emitter {
   #sendButton = document.getElementById('send');
   #room = null;
   #saving = false;
+  #early = true;
   /** The id of the message that is being edited. @type {number|null} */
   editing = null;
   #original = '';
@@ -146,7 +147,10 @@ export class Composer extends Emitter {
     this.#say('');
     if (!room) return;
     this.#input.placeholder = `Message #${room.name}`;
-    this.#setText(this.#drafts.get(room.id));
+    // Somebody may have begun to type before the first room was there.
+    const early = this.#early ? this.#input.value : '';
+    this.#early = false;
+    this.#setText(this.#drafts.get(room.id) || early);
     this.focus();
   }
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from app.realtime.queue import envelope
+from app.realtime.queue.exchange import Exchange
+from app.realtime.queue.options import QueueOptions
 from app.realtime.queue.outbox import Outbox
 from tests.support.simulation import World
 
@@ -260,3 +264,18 @@ def test_what_a_broker_took_and_lost_is_sent_again_though_nobody_asks() -> None:
     world.logs["one"].fault = None
     assert emitter.exchange.unreturned == 3
     assert world.run_until(lambda: not emitter.exchange.unreturned, world.options.timeout_seconds + 0.5)
+
+
+def test_a_replayed_message_is_counted_and_delivered_once() -> None:
+    names, options = ["one"], QueueOptions()
+    common: dict[str, Any] = {"strategy": "failover", "channel": "c", "secret": "s" * 32, "options": options}
+    a, b = (Exchange(names, is_node=True, now=0.0, wall=lambda: 1e9, origin=each, **common) for each in "ab")
+    a.send(envelope.encode_body(envelope.Switch(None)), 0.0)
+    work = a.collect("one", 0.0)
+    assert work is not None
+    for _ in range(2):
+        for parcel in work.parcels:
+            b.take_in("one", parcel, 0.1)
+    assert len(b.ready) == 1
+    assert b.rejected == {"replayed": len(work.parcels)}
+    assert b.inbox.duplicates == 1

@@ -235,7 +235,7 @@ def new_origin() -> str:
 
 
 class Newest:
-    """Knows the newest parcel of notes that each sender sent over one broker.
+    """Knows the newest parcel that each sender sent over one broker.
 
     What is not newer was delivered twice by the broker, or replayed by somebody: the first was enough.
     """

@@ -205,8 +205,13 @@ class Exchange:
                 self.router.came_back(name, parcel.number, now)
             else:
                 self._bridge(name, parcel, data)
+            newer = self._newest[name].advance(parcel.sender, parcel.number)
+            if not newer and parcel.sender != self.origin:
+                # Brought again by the broker, or replayed by somebody. Messages are known by their numbers.
+                self.rejected["replayed"] += 1
             if not parcel.first:
-                self._take_notes(name, parcel, now)
+                if newer:
+                    self._take_notes(name, parcel, now)
                 return
             link.received += len(parcel.bodies)
             own = self.outboxes.get(parcel.about)
@@ -220,10 +225,6 @@ class Exchange:
             self.rejected[error.reason] += 1
 
     def _take_notes(self, name: str, parcel: Parcel, now: float) -> None:
-        if not self._newest[name].advance(parcel.sender, parcel.number):
-            if parcel.sender != self.origin:
-                self.rejected["replayed"] += 1
-            return
         for body in parcel.bodies:
             try:
                 note = envelope.decode_note(body)

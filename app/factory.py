@@ -10,7 +10,7 @@ from app import chat, logs, market, web
 from app.extensions import cors, db, limiter, socketio
 from app.lifecycle import Lifecycle
 from app.realtime import Emitter, QueueOptions, cli
-from app.realtime.drain import close_sockets
+from app.realtime.drain import Drain
 from config import Settings, SettingsError, load_settings
 
 
@@ -31,23 +31,24 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.init_app(app, resources=web.cors_resources(settings))
     init_socketio(app, settings)
     cli.init_app(app, **queue_options(settings))
+    drain = Drain(socketio, settings.drain_seconds, settings.drain_wait_seconds)
 
     emitter = Emitter(socketio, settings.emitter_maxsize, settings.emitter_overflow)
     feed = market.init_app(app, socketio, emitter, settings)
     chat.init_app(app, socketio, settings)
     web.init_app(app, settings)
 
-    # Stopping goes backwards: no new ticks, what is queued is emitted, the clients are let go, and the other
-    # nodes have got everything. A fifth of the graceful time for each leaves a fifth to gunicorn.
-    patience_seconds = settings.graceful_timeout_seconds / 5
+    # Stopping goes backwards, after the drain: no new ticks, what is queued is emitted, whoever is left is
+    # let go, and the other nodes have got everything. A fifth of the time each leaves a fifth to gunicorn.
+    patience_seconds = settings.stop_seconds / 5
     lifecycle = Lifecycle()
     lifecycle.add(stop=lambda: db.disconnect(app))
     lifecycle.add(socketio.start_queue, lambda: socketio.close(patience_seconds))
-    lifecycle.add(stop=lambda: close_sockets(socketio, patience_seconds))
+    lifecycle.add(stop=lambda: drain.finish(patience_seconds))
     lifecycle.add(emitter.start, lambda: emitter.stop(patience_seconds))
     if feed:
         lifecycle.add(feed.start, lambda: feed.stop(patience_seconds))
-    app.extensions.update(lifecycle=lifecycle, emitter=emitter, feed=feed)
+    app.extensions.update(lifecycle=lifecycle, drain=drain, emitter=emitter, feed=feed)
     return app
 
 
@@ -81,6 +82,7 @@ def socketio_options(settings: Settings) -> dict[str, object]:
     """The arguments of SocketIO that follow from the settings."""
     return {
         **queue_options(settings),
+        "node_id": settings.node_id,
         "async_mode": "gevent",
         # One client's events are handled in the order they were sent; who floods waits for himself.
         "async_handlers": False,

@@ -17,23 +17,37 @@ REVISION = re.compile(r'^(down_)?revision = "(\w+)"', re.MULTILINE)
 
 
 @cache
+def _revisions() -> dict[str, str | None]:
+    """Each revision in migrations/, and the one before it.
+
+    Alembic would say the same, and importing it takes a second that every start would pay.
+    """
+    found: dict[str, str | None] = {}
+    for path in (ROOT / "migrations" / "versions").glob("*.py"):
+        names = dict(REVISION.findall(path.read_text(encoding="utf-8")))
+        found[names[""]] = names.get("down_")
+    return found
+
+
+@cache
 def wanted() -> str:
     """The newest revision in migrations/.
 
-    Alembic would say the same, and importing it takes a second that every start would pay.
-
     :raises RuntimeError: when two revisions claim to be the newest.
     """
-    found = [
-        match
-        for path in (ROOT / "migrations" / "versions").glob("*.py")
-        for match in REVISION.findall(path.read_text(encoding="utf-8"))
-    ]
-    heads = {name for down, name in found if not down} - {name for down, name in found if down}
+    heads = _revisions().keys() - set(_revisions().values())
     if len(heads) != 1:
         raise RuntimeError(f"migrations/versions should have one newest revision, and has {sorted(heads)}")
-    newest: str = heads.pop()
-    return newest
+    return next(iter(heads))
+
+
+def fits(found: str | None) -> bool:
+    """Whether this code can work with a database at that revision.
+
+    A revision that it does not know is a newer version's: while nodes are upgraded one by one, the old ones
+    work on with it. So a migration must leave what the version before it needs.
+    """
+    return found == wanted() or (found is not None and found not in _revisions())
 
 
 def current(session: Session) -> str | None:
@@ -45,9 +59,9 @@ def current(session: Session) -> str | None:
 
 
 def upgrade(app: Flask) -> None:
-    """Bring the database up to date; does nothing, quickly, when it is."""
+    """Bring the database up to date; does nothing, quickly, when it is, or is newer."""
     with app.app_context():
-        if db.read(current) == wanted():
+        if fits(db.read(current)):
             return
     from alembic import command
     from alembic.config import Config

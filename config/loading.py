@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from config.bounds import bounds
-from config.settings import PROFILES, ROOT, Settings
+from config.kinds import ROOT
+from config.settings import PROFILES, Settings
 
 # Their values are secret, or carry a password.
 SECRET_NAMES = frozenset({"SECRET_KEY", "API_TOKEN", "CHANNEL_SECRET", "DATABASE_URL", "MESSAGE_QUEUE"})

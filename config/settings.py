@@ -7,68 +7,18 @@ The environment comes first, then the file `.env`, then the default. `docs/confi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from gevent import monkey
-from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from sqlalchemy import make_url
-from sqlalchemy.exc import ArgumentError
+from pydantic import Field, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
-ROOT = Path(__file__).resolve().parent.parent
+from config.kinds import ROOT, DatabaseUrl, Origins, Rate, SocketPath, Words
+
 DEFAULT_SECRET_KEY = "development-only-secret-key"  # noqa: S105 - refused in production
 # NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
 # of `secrets.token_urlsafe` carry 192 bits.
 SECRET_MIN_CHARS = 32
-
-
-def _split(value: object) -> object:
-    """Turn "a, b" into ["a", "b"]; leave lists alone."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _rate(value: str) -> str:
-    """Check a rate in the notation of the `limits` library."""
-    try:
-        parse_many(value)
-    except ValueError:
-        raise ValueError(
-            'should be rates like "5/second;100/minute" (count/second|minute|hour|day)'
-        ) from None
-    return value
-
-
-def _database_url(value: str) -> str:
-    """Check the database's address and complete the driver's name."""
-    try:
-        url = make_url(value)
-    except ArgumentError:
-        raise ValueError("should be sqlite:///PATH or postgresql://USER:PASSWORD@HOST/NAME") from None
-    if url.drivername in ("postgres", "postgresql"):
-        url = url.set(drivername="postgresql+psycopg")
-    if url.drivername not in ("sqlite", "postgresql+psycopg"):
-        raise ValueError("should start with sqlite:/// or postgresql://")
-    if url.drivername == "sqlite":
-        if url.database in (None, "", ":memory:"):
-            raise ValueError("should name a file: threads cannot share an in-memory SQLite database")
-        url = url.set(database=str(ROOT / str(url.database)))
-    return url.render_as_string(hide_password=False)
-
-
-def _origin(values: list[str]) -> list[str]:
-    for value in values:
-        if value != "*" and not value.startswith(("http://", "https://")):
-            raise ValueError(f"{value!r} should be an origin like https://example.org, or *")
-        if value != "*" and value.count("/") != 2:  # noqa: PLR2004 - scheme://host[:port]
-            raise ValueError(f"{value!r} should have no path and no slash at its end")
-    return values
-
-
-Words = Annotated[list[str], NoDecode, BeforeValidator(_split)]
-Rate = Annotated[str, AfterValidator(_rate)]
 
 
 def setting(default: Any, meaning: str, *, unit: str = "", **bounds: Any) -> Any:
@@ -91,8 +41,17 @@ class Process(BaseSettings):
         'node. Make one with: python3 -c "import secrets; print(secrets.token_urlsafe(48))"',
         min_length=16,
     )
+    node_id: str | None = setting(
+        None,
+        "Name of this node among the nodes of a cluster, for example n1. It begins the ids of sessions, by "
+        "which a load balancer finds the node of a client without cookies.",
+        pattern=r"^[A-Za-z0-9_-]{1,32}$",
+    )
     host: str = setting("127.0.0.1", "Address to listen on.", min_length=1)
     port: int = setting(5000, "TCP port to listen on.", ge=1, le=65535)
+    unix_socket: SocketPath | None = setting(
+        None, "Unix socket to listen on instead of HOST and PORT, for a proxy on the same machine."
+    )
     web_concurrency: int = setting(
         1,
         "Workers of one gunicorn. Only 1 works: a Socket.IO session lives in one process. More cores "
@@ -107,8 +66,27 @@ class Process(BaseSettings):
         ge=10,
         le=1_000_000,
     )
+    drain_wait_seconds: float = setting(
+        0.0,
+        "How long a stopping node serves on while /readyz fails already, for load balancers that ask it.",
+        unit="seconds",
+        ge=0,
+        le=300,
+    )
+    drain_seconds: float = setting(
+        0.0,
+        "Over how long a stopping node lets its clients go, in random batches, so that they do not come to "
+        "the others all at once. 10 in production.",
+        unit="seconds",
+        ge=0,
+        le=300,
+    )
     graceful_timeout_seconds: int = setting(
-        10, "How long a stopping worker may take to let its clients go.", unit="seconds", ge=1, le=300
+        10,
+        "How long a stopping node may take for everything; what is left then is cut off. 30 in production.",
+        unit="seconds",
+        ge=1,
+        le=600,
     )
     trusted_proxies: int = setting(
         0,
@@ -123,6 +101,21 @@ class Process(BaseSettings):
         "console", "Readable lines, or one JSON object a line (the default in production)."
     )
 
+    @property
+    def stop_seconds(self) -> float:
+        """What is left of the graceful time after the drain, in seconds."""
+        return self.graceful_timeout_seconds - self.drain_wait_seconds - self.drain_seconds
+
+    @model_validator(mode="after")
+    def _check_times(self) -> Self:
+        drain = self.drain_wait_seconds + self.drain_seconds
+        if drain > self.graceful_timeout_seconds / 2:
+            raise ValueError(
+                f"DRAIN_WAIT_SECONDS and DRAIN_SECONDS are {drain:g} s together, and may take half of "
+                f"GRACEFUL_TIMEOUT_SECONDS={self.graceful_timeout_seconds}: the rest is for what comes after"
+            )
+        return self
+
 
 class Web(BaseSettings):
     """HTTP, sessions and the REST API."""
@@ -131,7 +124,7 @@ class Web(BaseSettings):
     session_cookie_secure: bool = setting(
         False, "Send the session cookie over HTTPS only (the default in production)."
     )
-    cors_origins: Annotated[Words, AfterValidator(_origin)] = setting(
+    cors_origins: Origins = setting(
         [],
         "Other sites whose pages may use the REST API and open sockets, comma-separated. Empty: only "
         "the application's own. * allows every site and is refused in production.",
@@ -153,7 +146,7 @@ class Web(BaseSettings):
 class Database(BaseSettings):
     """The database."""
 
-    database_url: Annotated[str, AfterValidator(_database_url)] = setting(
+    database_url: DatabaseUrl = setting(
         "sqlite:///instance/chat.db",
         "sqlite:///PATH (relative to the project's root) or postgresql://USER:PASSWORD@HOST:PORT/NAME.",
     )
@@ -385,6 +378,8 @@ class ProductionSettings(Settings):
     log_format: Literal["console", "json"] = setting("json", "As in development.")
     session_cookie_secure: bool = setting(True, "As in development.")
     database_auto_upgrade: bool = setting(False, "As in development.")
+    drain_seconds: float = setting(10.0, "As in development.", ge=0, le=300)
+    graceful_timeout_seconds: int = setting(30, "As in development.", ge=1, le=600)
 
     @model_validator(mode="after")
     def _check_safety(self) -> Self:

@@ -11,8 +11,8 @@ from app.chat.namespace import ChatNamespace
 from app.errors import CODES
 from app.market.namespace import MarketNamespace
 from app.realtime import EventNamespace
+from config.kinds import ROOT
 from config.reference import configuration_page, env_example
-from config.settings import ROOT
 
 NAMESPACES: dict[str, type[EventNamespace]] = {"/chat": ChatNamespace, "/market": MarketNamespace}
 RATE_SETTINGS = {

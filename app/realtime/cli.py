@@ -1,48 +1,28 @@
-"""Commands: `flask emit`, and `flask queue status|switch|watch`. docs/external.md shows them.
-
-Each runs beside the nodes, as a process that emits and has no clients, with the nodes' own settings.
-"""
+"""Commands: `flask emit`, and `flask queue status|switch|watch`. docs/external.md shows them."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
 import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import click
-from flask import Flask, current_app
+from flask import Flask
 from flask.cli import AppGroup, with_appcontext
 
 from app.realtime.errors import QueueError
-from app.realtime.manager import parse_message_queue
-from app.realtime.queue.channel import Channel
-from app.realtime.queue.options import QueueOptions
+from app.realtime.node_cli import node
+from app.realtime.outside import EXTENSION, fail, nobody, outside, timeout
 from app.realtime.queue.survey import Survey, changes, clock, figures, line, rtt, short, trouble
-from app.realtime.socketio import SocketIO
 
-EXTENSION = "queue_arguments"
 # Whoever listens has answered by then.
 HEARD_SECONDS = 0.5
 WATCH_SECONDS = 1.0
 CHANGES_SHOWN = 12
 COLORS = {"up": "green", "connecting": "yellow", "silent": "yellow", "down": "red"}
-
-timeout = click.option(
-    "--timeout",
-    "timeout_seconds",
-    type=click.FloatRange(0.1, 3_600),
-    default=5.0,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long to wait.",
-)
 
 
 def init_app(app: Flask, **arguments: Any) -> None:
@@ -54,57 +34,7 @@ def init_app(app: Flask, **arguments: Any) -> None:
     app.extensions[EXTENSION] = arguments
     app.cli.add_command(emit)
     app.cli.add_command(queue)
-
-
-@contextlib.contextmanager
-def _outside() -> Iterator[tuple[SocketIO, Channel]]:
-    """Stand beside the nodes for a while.
-
-    :raises click.ClickException: when there is nothing to stand on.
-    """
-    arguments = current_app.extensions[EXTENSION]
-    urls = parse_message_queue(arguments["message_queue"])
-    if not urls:
-        _fail(
-            "MESSAGE_QUEUE is not set: the application is one node, which nobody reaches from outside. Set "
-            "it here as for the nodes, for example MESSAGE_QUEUE=redis://localhost:6379/0"
-        )
-    if all(url.startswith("memory:") for url in urls):
-        _fail(
-            "MESSAGE_QUEUE=memory:// is inside each node, and nobody reaches it from outside: name a Redis "
-            "or RabbitMQ"
-        )
-    # What a dead node left on disk is for its next start, not for a command that is over in a second.
-    options = replace(arguments.get("queue_options") or QueueOptions(), spool=None)
-    # The commands say themselves how the brokers are.
-    engine = logging.getLogger("app.realtime")
-    level = engine.level
-    engine.setLevel(logging.ERROR)
-    try:
-        with contextlib.ExitStack() as stack:
-            socketio = SocketIO(**{**arguments, "message_queue": urls, "queue_options": options})
-            stack.callback(socketio.close, 0)
-            assert socketio.manager is not None
-            assert socketio.manager.channel is not None
-            yield socketio, socketio.manager.channel
-    finally:
-        engine.setLevel(level)
-
-
-def _fail(message: str) -> NoReturn:
-    raise click.ClickException(message)
-
-
-def _nobody(survey: Survey) -> str:
-    """Why no node answers, perhaps."""
-    problems = trouble(survey.own)
-    if survey.own["active"] is None:
-        return f"no broker works from here: {problems}"
-    more = f" ({problems})" if problems else ""
-    return (
-        f"no node answers on channel {survey.channel.name!r}: is one running, with the same MESSAGE_QUEUE, "
-        f"CHANNEL and CHANNEL_SECRET?{more}"
-    )
+    app.cli.add_command(node)
 
 
 # flask emit
@@ -134,23 +64,23 @@ def emit(
         raise click.UsageError(f"--namespace {namespace}: begins with a slash, as in /{namespace}")
     values = () if data is None else (_read_json(data),)
     to = " and ".join(rooms) if rooms else "everybody"
-    with _outside() as (socketio, channel):
+    with outside() as (socketio, channel):
         begun = time.monotonic()
         try:
             socketio.emit(event, *values, namespace=namespace, to=list(rooms) or None, skip_sid=list(skip))
         except QueueError as error:
-            _fail(str(error))
+            fail(str(error))
         left = socketio.flush(timeout_seconds)
         elapsed_ms = (time.monotonic() - begun) * 1000
         survey = Survey(channel)
         if left:
             taken = not survey.own["outbox"]["depth"]
             fate = "a broker took it, so it may still arrive" if taken else "it is given up"
-            _fail(f"not delivered within {timeout_seconds:g} s, {fate}: {trouble(survey.own)}")
+            fail(f"not delivered within {timeout_seconds:g} s, {fate}: {trouble(survey.own)}")
         over = survey.own["active"] or "a broker"
         click.echo(f"{event!r} to {to} in {namespace}: delivered over {over} in {elapsed_ms:.0f} ms")
         if not survey.ask_until(lambda: bool(survey.answers or survey.silent), HEARD_SECONDS):
-            click.echo(f"But {_nobody(survey)}", err=True)
+            click.echo(f"But {nobody(survey)}", err=True)
 
 
 def _read_json(text: str) -> Any:
@@ -177,7 +107,7 @@ queue = AppGroup("queue", help="See and switch the message queue of all nodes.")
 @timeout
 def status(as_json: bool, timeout_seconds: float) -> None:
     """Ask all nodes how the queue is. Fails when none answers."""
-    with _outside() as (_, channel):
+    with outside() as (_, channel):
         survey = Survey(channel)
         survey.ask_all(timeout_seconds)
         answers, silent = survey.answers, survey.silent
@@ -187,7 +117,7 @@ def status(as_json: bool, timeout_seconds: float) -> None:
         elif answers:
             _show(survey)
         if not answers:
-            _fail(_nobody(survey))
+            fail(nobody(survey))
 
 
 def _show(survey: Survey) -> None:
@@ -235,7 +165,7 @@ def switch(name: str, force: bool, timeout_seconds: float) -> None:
 
     Nodes that start later begin with the configured order.
     """
-    with _outside() as (socketio, channel):
+    with outside() as (socketio, channel):
         survey = Survey(channel)
         names = list(survey.own["brokers"])
         if name not in (*names, "auto"):
@@ -244,7 +174,7 @@ def switch(name: str, force: bool, timeout_seconds: float) -> None:
         survey.ask_all(timeout_seconds)
         before = survey.answers
         if not before:
-            _fail(_nobody(survey))
+            fail(nobody(survey))
         if not force and name != "auto":
             _refuse_unless_up(wanted, survey)
         socketio.switch_queue(None if name == "auto" else name, everywhere=True)
@@ -265,7 +195,7 @@ def switch(name: str, force: bool, timeout_seconds: float) -> None:
                 click.echo(f"{short(origin)} prefers {said['preferred']}, uses {uses}")
         if behind():
             left = ", ".join(map(short, behind()))
-            _fail(f"not confirmed within {timeout_seconds:g} s by {left}: see `flask queue status`")
+            fail(f"not confirmed within {timeout_seconds:g} s by {left}: see `flask queue status`")
 
 
 def _refuse_unless_up(name: str, survey: Survey) -> None:
@@ -275,7 +205,7 @@ def _refuse_unless_up(name: str, survey: Survey) -> None:
         if said["brokers"].get(name, {}).get("state") != "up"
     ]
     if bad:
-        _fail(
+        fail(
             f"{name} does not work for {len(bad)} of {len(survey.answers)} nodes ({'; '.join(bad)}). --force "
             "prefers it all the same: it is used as soon as it is up"
         )
@@ -287,7 +217,7 @@ def watch() -> None:
     interrupted: list[int] = []
     # In a patched process the exception would end whichever greenlet runs.
     signal.signal(signal.SIGINT, lambda number, _: interrupted.append(number))
-    with _outside() as (_, channel):
+    with outside() as (_, channel):
         survey = Survey(channel)
         survey.ask_until(lambda: bool(survey.answers or interrupted), 2 * WATCH_SECONDS)
         before = survey.answers
@@ -305,6 +235,6 @@ def watch() -> None:
             else:
                 new += [f"{now} {short(origin)}: {line(said)}" for origin, said in before.items()]
             if not before:
-                new.append(f"{now} {_nobody(survey)}")
+                new.append(f"{now} {nobody(survey)}")
             click.echo("\n".join(new))
             survey.ask_until(lambda: bool(interrupted), WATCH_SECONDS)

@@ -88,6 +88,10 @@ class HybridManager(LocalManager):
         self.strategy = strategy
         self.write_only = write_only
         self._made_at = time.time()
+        # Called when an operator wants this node to drain (True), or to serve again.
+        self.on_drain: Callable[[bool], None] | None = None
+        self.describe: Callable[[], dict[str, Any]] = dict
+        self.node_id: str | None = None
         self.channel: Channel | None = None
         addresses = parse_message_queue(urls)
         if addresses:
@@ -99,6 +103,7 @@ class HybridManager(LocalManager):
                 options=self.options,
                 deliver=None if write_only else self._apply,
             )
+            self.channel.describe = self._node
         self._neighbours = self._make_neighbours(addresses, stock_channel)
 
     def _make_neighbours(self, addresses: list[str], stock_channel: str | None) -> Neighbours | None:
@@ -147,7 +152,10 @@ class HybridManager(LocalManager):
         exchange.router.active = "memory"
         link = exchange.router.links["memory"]
         link.state, link.hears = "up", True
-        return {**status_of(exchange, 0.0), "events": []}
+        return {"node": self._node(), **status_of(exchange, 0.0), "events": []}
+
+    def _node(self) -> dict[str, Any]:
+        return {"id": self.node_id, **self.describe()}
 
     def switch(self, name: str | None, *, everywhere: bool = False) -> None:
         """Prefer a broker; see `SocketIO.switch_queue`."""
@@ -156,6 +164,18 @@ class HybridManager(LocalManager):
         self.channel.switch(name)
         if everywhere:
             self.channel.send(envelope.Switch(name))
+
+    def drain_node(self, node_id: str, drain: bool) -> None:
+        """Let a node drain, or serve again; see `SocketIO.drain_node`."""
+        if self.channel is None:
+            raise ValueError("there is no message queue to reach other nodes by")
+        message = envelope.DrainNode(node_id, drain)
+        self._drain(message)
+        self.channel.send(message)
+
+    def _drain(self, message: envelope.DrainNode) -> None:
+        if message.node == self.node_id and self.on_drain is not None:
+            self.on_drain(message.drain)
 
     def subscribe(self, handler: Callable[[QueueEvent], Any]) -> None:
         """Call a function with each change of the queue."""
@@ -348,3 +368,5 @@ class HybridManager(LocalManager):
             case envelope.Switch():
                 assert self.channel is not None
                 self.channel.switch(message.broker)
+            case envelope.DrainNode():
+                self._drain(message)

@@ -27,6 +27,7 @@ OWN_OPTIONS = (
     "channel_secret",
     "stock_channel",
     "queue_options",
+    "node_id",
 )
 
 # Names that only the server itself may trigger; and "*", because Flask-SocketIO's handler for all events
@@ -102,6 +103,8 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
     :param channel_secret: signs what is published; what comes unsigned is refused then.
     :param stock_channel: also hear emitters that use python-socketio's own managers on this channel.
     :param queue_options: bounds and patience of the queue, a `QueueOptions`.
+    :param node_id: this node's name in a cluster, letters, digits, - and _. The ids of sessions begin with it
+        and a dot, so that a load balancer finds the node of a client without cookies.
     :raises ValueError: for an unknown strategy, an address or an option that makes no sense.
 
     Without an app, and with a message_queue, it is the external emitter: it emits from any process and any
@@ -142,6 +145,7 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         # For the next application; whoever reads them sees what was given.
         self.server_options = {name: kept[name] for name in kept if name not in OWN_OPTIONS}
         self.manager = self.server.manager if isinstance(self.server.manager, HybridManager) else None
+        self._name_node(self._queue.get("node_id"))
         # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to a few methods.
         self.server.__class__ = Server
         packet_class = self.server.packet_class
@@ -153,6 +157,15 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         self.server.eio.on("message", self.server._handle_eio_message)
         for handler in self._queue_handlers:
             self._subscribe(handler)
+
+    def _name_node(self, node_id: str | None) -> None:
+        if self.manager is not None:
+            self.manager.node_id = node_id
+        if node_id:
+            engine = self.server.eio
+            generate = engine.generate_id
+            # Both kinds of sid come from here, the connection's and, in each namespace, the client's.
+            engine.generate_id = lambda: f"{node_id}.{generate()}"
 
     # The queue.
 
@@ -186,6 +199,25 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         :raises ValueError: for an unknown name.
         """
         self._hybrid().switch(name, everywhere=everywhere)
+
+    def drain_node(self, node_id: str, drain: bool = True) -> None:
+        """Let a node of the cluster, this one or another, send its clients to the other nodes.
+
+        :param node_id: its name.
+        :param drain: False: let it take clients again.
+        :raises ValueError: when there is no message queue to reach it by.
+        """
+        self._hybrid().drain_node(node_id, drain)
+
+    def on_drain(self, handler: Callable[[bool], None], describe: Callable[[], dict[str, Any]]) -> None:
+        """Say who drains this node; see `app.realtime.drain.Drain`.
+
+        :param handler: called with what `drain_node` wants, from a greenlet that must not wait.
+        :param describe: what the node says of itself when it is asked, beside its `id`.
+        """
+        if self.manager is not None:
+            self.manager.on_drain = handler
+            self.manager.describe = describe
 
     def on_queue_event(self, handler: Callable[[QueueEvent], Any]) -> Callable[[QueueEvent], Any]:
         """Decorator: call a function with each change of the queue, for metrics and alerts."""

@@ -13,6 +13,8 @@ from app import schema
 from app.extensions import db, socketio
 from app.lifecycle import Lifecycle
 from app.realtime import Emitter
+from app.realtime.drain import Drain
+from config import Settings
 
 # A load balancer asks every few seconds and gives up soon; a check that hangs tells it nothing.
 CHECK_TIMEOUT_SECONDS = 2.0
@@ -30,7 +32,7 @@ health = Blueprint("health", __name__)
 @health.get("/healthz")
 def healthz() -> ResponseReturnValue:
     """Say that the process answers. Nothing else is asked: restarting it would mend nothing else."""
-    return {"status": "ok"}
+    return {"status": "ok", "node": _settings().node_id}
 
 
 @health.get("/readyz")
@@ -43,7 +45,12 @@ def readyz() -> ResponseReturnValue:
         "emitter": _check(_emitter),
     }
     ready = all(check["ok"] for check in checks.values())
-    return {"status": "ready" if ready else "not ready", "checks": checks}, 200 if ready else 503
+    status = "ready" if ready else "not ready"
+    return {"status": status, "node": _settings().node_id, "checks": checks}, 200 if ready else 503
+
+
+def _settings() -> Settings:
+    return current_app.extensions["settings"]  # type: ignore[no-any-return]
 
 
 def _check(ask: Callable[[], dict[str, object]]) -> dict[str, object]:
@@ -63,14 +70,17 @@ def _check(ask: Callable[[], dict[str, object]]) -> dict[str, object]:
 
 def _node() -> dict[str, object]:
     lifecycle: Lifecycle = current_app.extensions["lifecycle"]
+    drain: Drain = current_app.extensions["drain"]
     if lifecycle.stopping:
         raise NotReady("this node is stopping")
-    return {}
+    if drain.state != "serving":
+        raise NotReady(f"this node is {drain.state}: it takes no new clients, and has {drain.clients}")
+    return {"clients": drain.clients}
 
 
 def _database() -> dict[str, object]:
     found = db.read(schema.current)
-    if found != schema.wanted():
+    if not schema.fits(found):
         raise NotReady(f"the schema is at {found}, the code wants {schema.wanted()}: alembic upgrade head")
     return {"dialect": db.engine.dialect.name, "schema": found}
 

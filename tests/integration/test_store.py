@@ -20,7 +20,7 @@ from app.errors import EventError
 from app.extensions import db
 from app.schema import current, upgrade, wanted
 from config import load_settings
-from config.settings import ROOT
+from config.kinds import ROOT
 from tests.support.servers import Postgres
 from tests.unit.conftest import close_database
 

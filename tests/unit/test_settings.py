@@ -9,7 +9,8 @@ import pytest
 
 from app.realtime.queue.options import BOUNDS, QueueOptions
 from config import SettingsError, load_settings
-from config.settings import DEFAULT_SECRET_KEY, ROOT, SECTIONS, Settings
+from config.kinds import ROOT
+from config.settings import DEFAULT_SECRET_KEY, SECTIONS, Settings
 from scripts.write_docs import documents
 
 GOOD_SECRET = "x" * 48

@@ -183,7 +183,7 @@ def test_every_api_route_is_documented(app: Flask, client: FlaskClient) -> None:
 
 
 def test_health_and_readiness(app: Flask, client: FlaskClient) -> None:
-    assert client.get("/healthz").json == {"status": "ok"}
+    assert client.get("/healthz").json == {"status": "ok", "node": None}
     cold = client.get("/readyz")
     assert cold.status_code == 503
     assert cold.json is not None
@@ -191,6 +191,15 @@ def test_health_and_readiness(app: Flask, client: FlaskClient) -> None:
     app.extensions["lifecycle"].start()
     warm = client.get("/readyz")
     assert warm.status_code == 200, warm.json
+    assert warm.json is not None
+    assert warm.json["checks"]["node"]["clients"] == 0
+    drain = app.extensions["drain"]
+    drain.begin()
+    assert client.get("/readyz").status_code == 503
+    drain.wait()
+    assert "drained: it takes no new clients, and has 0" in client.get("/readyz").text
+    drain.resume()
+    assert client.get("/readyz").status_code == 200
     app.extensions["lifecycle"].stop()
     assert "stopping" in client.get("/readyz").text
 

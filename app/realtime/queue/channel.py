@@ -73,6 +73,8 @@ class Channel:
         self._secret = secret
         self._deliver = deliver
         self.journal = Journal()
+        # What this process says of itself when it is asked, beside the state of the queue.
+        self.describe: Callable[[], dict[str, Any]] = dict
         self.reset()
         ending.watch(self, closes=deliver is None)
 
@@ -377,8 +379,10 @@ class Channel:
 
     def status(self) -> dict[str, Any]:
         """The state of everything, and the last events, as a plain dict; cheap."""
+        about = self.describe()
         with self._lock:
             return {
+                "node": about,
                 **status_of(self.exchange, time.monotonic()),
                 "events": [asdict(event) for event in list(self.journal.events)[-EVENTS_SHOWN:]],
             }

@@ -92,7 +92,14 @@ class Switch(Message, frozen=True, array_like=True, gc=False, tag="s"):
     broker: str | None
 
 
-AnyMessage = Emit | Disconnect | EnterRoom | LeaveRoom | CloseRoom | Ack | Switch
+class DrainNode(Message, frozen=True, array_like=True, gc=False, tag="n"):
+    """An operator wants a node to let its clients go, or to take clients again."""
+
+    node: str
+    drain: bool
+
+
+AnyMessage = Emit | Disconnect | EnterRoom | LeaveRoom | CloseRoom | Ack | Switch | DrainNode
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):

@@ -10,7 +10,7 @@ export HOST PORT
 .DEFAULT_GOAL := help
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(VENV)/.installed ## start the application (HOST=, PORT=), with an embedded database and queue
 	@exec $(GUNICORN) wsgi:app
@@ -18,7 +18,22 @@ run: $(VENV)/.installed ## start the application (HOST=, PORT=), with an embedde
 dev: $(VENV)/.installed ## the same, and start again when a file changes
 	@exec $(GUNICORN) --reload wsgi:app
 
-test: packages check unit faults-short e2e ## everything: lint, types, all tests; installs what is missing
+cluster: cluster-packages $(VENV)/.installed ## three nodes, nginx, Redis and RabbitMQ on this machine (NODES=, PORT=)
+	@$(BIN)/python -m deploy up --nodes $(or $(NODES),3) --port $(or $(PORT),0)
+
+cluster-watch: ## show every second how the cluster is, until Ctrl-C
+	@$(BIN)/python -m deploy watch
+
+cluster-kill: ## kill -9 a part of the cluster, to see what happens (WHAT=n1, redis, rabbitmq, nginx)
+	@$(BIN)/python -m deploy kill $(WHAT)
+
+cluster-roll: ## restart its nodes one by one, as a deploy does
+	@$(BIN)/python -m deploy roll
+
+cluster-stop: ## end the cluster, and leave nothing behind
+	@$(BIN)/python -m deploy down
+
+test: packages check unit faults-short deployment e2e ## everything: lint, types, all tests; installs what is missing
 
 check: $(VENV)/.installed-dev ## lint and types
 	$(BIN)/ruff check .
@@ -34,11 +49,20 @@ faults-short: $(VENV)/.installed-dev packages ## the most telling failures of br
 faults: $(VENV)/.installed-dev packages ## every failure of a broker at full length (20 min); writes docs/reliability.md
 	$(BIN)/python -m pytest tests/faults --full --fault-report docs/reliability.md
 
+deployment: $(VENV)/.installed-dev packages ## tests of nginx, supervisor and several nodes under load
+	$(BIN)/python -m pytest tests/deploy -m "not soak"
+
+soak: $(VENV)/.installed-dev packages ## the same with full numbers: 300 clients, minutes long
+	$(BIN)/python -m pytest tests/deploy -m soak
+
 e2e: $(VENV)/.installed-dev packages ## tests in a real browser
 	$(BIN)/python -m pytest tests/e2e
 
+cluster-packages:
+	@PYTHON=$(PYTHON) scripts/system-packages cluster
+
 packages: ## install the Debian packages that the tests need
-	@PYTHON=$(PYTHON) scripts/system-packages
+	@PYTHON=$(PYTHON) scripts/system-packages tests
 
 bench: $(VENV)/.installed-dev packages ## print the benchmarks' figures
 	$(BIN)/python -m benchmarks.emitter
@@ -81,4 +105,5 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run dev test check unit faults faults-short e2e packages bench format docs screenshots lock clean
+.PHONY: help run dev test check unit faults faults-short deployment soak e2e packages bench format docs screenshots \
+	lock clean cluster cluster-packages cluster-watch cluster-kill cluster-roll cluster-stop

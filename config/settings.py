@@ -335,6 +335,12 @@ class Market(BaseSettings):
     """The market feed."""
 
     market_source: Literal["random-walk", "replay", "off"] = setting("random-walk", "Where ticks come from.")
+    market_node: str | None = setting(
+        None,
+        "With several nodes: the NODE_ID of the one that runs the feed; the others pass its ticks on. Unset: "
+        "every node runs one, and all clients get the ticks of all.",
+        min_length=1,
+    )
     market_symbols: Words = setting(
         [], "Instruments of the random walk as SYMBOL=Name, comma-separated. Empty: a built-in list."
     )

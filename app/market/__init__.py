@@ -27,7 +27,8 @@ SAMPLE_SESSION = Path(__file__).with_name("session.csv")
 def init_app(app: Flask, socketio: SocketIO, emitter: Emitter, settings: Settings) -> Feed | None:
     """Register `/market` and build the feed, which the caller starts and stops.
 
-    :returns: None when the feed is off: then `/market` answers, and has no symbols.
+    :returns: None when the feed is off: then `/market` answers, and has no symbols; and None when another
+        node runs it: then `/market` has the symbols, and their ticks come over the queue.
     :raises SettingsError: for symbols or a recording that cannot be used.
     """
     try:
@@ -39,7 +40,9 @@ def init_app(app: Flask, socketio: SocketIO, emitter: Emitter, settings: Setting
     namespace = MarketNamespace(board, rates)
     socketio.on_namespace(namespace)
     app.extensions["market"] = namespace
-    return Feed(source, board, emitter, namespace.namespace) if source and board else None
+    if source is None or board is None or settings.market_node not in (None, settings.node_id):
+        return None
+    return Feed(source, board, emitter, namespace.namespace)
 
 
 def build_source(settings: Settings) -> Source | None:

@@ -90,7 +90,8 @@ def _queue() -> dict[str, object]:
     if status["active"] is None:
         errors = [f"{name}: {broker['error']}" for name, broker in status["brokers"].items()]
         raise NotReady("no broker answers: " + "; ".join(errors))
-    return {"active": status["active"], "strategy": status["strategy"]}
+    states = {name: broker["state"] for name, broker in status["brokers"].items()}
+    return {"active": status["active"], "strategy": status["strategy"], "brokers": states}
 
 
 def _emitter() -> dict[str, object]:

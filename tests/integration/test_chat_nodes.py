@@ -30,8 +30,13 @@ def nodes(postgres: Postgres, brokers: tuple[Redis, RabbitMQ]) -> Iterator[list[
         "MESSAGE_QUEUE": ",".join([brokers[0].url, brokers[1].url()]),
         "CHANNEL_SECRET": SECRET,
         "CHAT_NAME_LEASE_SECONDS": "0",
+        "MARKET_SOURCE": "random-walk",
+        "MARKET_NODE": "n1",
     }
-    with Node(database_url, **settings) as first, Node(database_url, **settings) as second:
+    with (
+        Node(database_url, NODE_ID="n1", **settings) as first,
+        Node(database_url, NODE_ID="n2", **settings) as second,
+    ):
         yield [first, second]
         for node in (first, second):
             assert_no_traceback(node)
@@ -99,3 +104,18 @@ def test_a_node_stops_cleanly_and_the_other_goes_on(
     nodes[0].start()
     ada = gather(nodes[0]).join("Ada")
     talk(ada, grace, ["back again"])
+
+
+def test_one_node_runs_the_market_for_all(nodes: list[Node], gather: Callable[[Node], People]) -> None:
+    here, there = (gather(node).tab(None, namespace="/market") for node in nodes)
+    symbols = [line["symbol"] for line in there.call("symbols")["symbols"]]
+    assert symbols == [line["symbol"] for line in here.call("symbols")["symbols"]]
+    for client in (here, there):
+        client.call("subscribe", {"symbols": symbols[:2]})
+
+    def numbers(client: Client) -> list[int]:
+        return [tick["seq"] for tick in client.received("tick") if tick["symbol"] == symbols[0]]
+
+    wait_until(lambda: len(numbers(there)) >= 5, "ticks at the node without a feed")
+    heard = numbers(there)
+    assert heard == list(range(heard[0], heard[0] + len(heard))), "each once"

@@ -1,4 +1,7 @@
-/** Says when the connection is lost, counts down to the next attempt, and offers to try now. */
+/**
+ * Says when the connection is lost, counts down to the next attempt, and offers to try now; and, in a cluster, to
+ * which node it is.
+ */
 const SHOW_AFTER_MS = 1_000; // a blip shorter than this is nobody's business
 
 export class Banner {
@@ -7,6 +10,7 @@ export class Banner {
   #text = this.#element.querySelector('.banner-text');
   #countdown = this.#element.querySelector('.banner-countdown');
   #button = this.#element.querySelector('.banner-button');
+  #node = document.getElementById('me-node');
   #wasOnline = false;
   #showTimer = null;
   #tickTimer = null;
@@ -26,6 +30,8 @@ export class Banner {
       clearInterval(this.#tickTimer);
       this.#showTimer = null;
       this.#element.hidden = true;
+      set(this.#node, this.#connection.node);
+      this.#node.hidden = !this.#connection.node;
       return;
     }
     this.#showTimer ??= setTimeout(() => {

@@ -144,6 +144,12 @@ export class Connection extends Emitter {
     this.#manager.engine?.close();
   }
 
+  /** The node that serves this page, by the name that its sids begin with; empty when it has none. */
+  get node() {
+    const [name, rest] = (this.#manager.engine?.id ?? '').split('.');
+    return rest ? name : '';
+  }
+
   #channel(namespace) {
     const socket = this.#manager.socket(namespace);
     const channel = new Channel(socket);

@@ -73,7 +73,8 @@ export class Market {
       this.#early.push(tick);
       return;
     }
-    if (line.last && tick.seq <= line.last.seq) return; // the snapshot held it already
+    // The snapshot held it already. (A feed that has begun anew on another node counts from 1 again, later.)
+    if (line.last && tick.seq <= line.last.seq && tick.time_ms <= line.last.time_ms) return;
     line.direction = Math.sign(tick.price - (line.last?.price ?? tick.price));
     line.last = tick;
     line.prices.push(tick.price);

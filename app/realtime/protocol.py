@@ -28,6 +28,7 @@ CLIENT_PACKETS = frozenset(
     (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK, packet.BINARY_EVENT, packet.BINARY_ACK)
 )
 ENGINE_PACKET_TYPES = "0123456"  # Engine.IO protocol, revision 4
+WEBSOCKET_KEY_BYTES = 16
 
 
 class BadPacketError(Exception):
@@ -79,7 +80,14 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
     """An Engine.IO server whose connections are EngineSockets."""
 
     def handle_request(self, environ: dict[str, Any], start_response: Any) -> Any:
-        """Answer a request; one for a session that has just ended gets a 400 like any unknown session."""
+        """Answer a request; one for a session that has just ended gets a 400 like any unknown session.
+
+        So does a WebSocket handshake that is none: the driver would find out when there is a session already.
+        """
+        if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and (wrong := _wrong_handshake(environ)):
+            status, headers = wrong
+            start_response(status, [("Content-Type", "text/plain"), *headers])
+            return [f"{status}: this is no WebSocket handshake of version 13.\n".encode()]
         for sid in parse_qs(environ.get("QUERY_STRING", "")).get("sid", []):
             if sid in self.sockets and self.sockets[sid].closed:
                 del self.sockets[sid]
@@ -121,6 +129,20 @@ def harden(server: socketio.Server) -> None:
     driver = server.eio._async["websocket"]
     if driver is not None:
         server.eio._async = {**server.eio._async, "websocket": careful_websocket(driver)}
+
+
+def _wrong_handshake(environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]]] | None:
+    """How to refuse a WebSocket handshake; None: it is right (RFC 6455, 4.2.1 and 4.4)."""
+    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
+        return "426 Upgrade Required", [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")]
+    try:
+        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", ""), validate=True)
+    except ValueError:
+        key = b""
+    options = {option.strip().lower() for option in environ.get("HTTP_CONNECTION", "").split(",")}
+    if len(key) != WEBSOCKET_KEY_BYTES or "upgrade" not in options or environ["REQUEST_METHOD"] != "GET":
+        return "400 Bad Request", []
+    return None
 
 
 def _is_engine_packet(data: str | bytes) -> bool:

@@ -278,3 +278,41 @@ def test_a_flood_of_refused_events_does_not_hold_the_node_up(node: Node) -> None
         whole_flood = time.monotonic() - started
     assert answer.status_code == 200
     assert first_answer < whole_flood / 4, f"answered after {first_answer:.2f} of {whole_flood:.2f} s"
+
+
+HANDSHAKE = {
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "WebSocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "status"),
+    [
+        ("Sec-WebSocket-Key", None, 400),
+        ("Sec-WebSocket-Key", "c2hvcnQ=", 400),
+        ("Sec-WebSocket-Key", "?", 400),
+        ("Connection", "keep-alive", 400),
+        ("Sec-WebSocket-Version", None, 426),
+        ("Sec-WebSocket-Version", "8", 426),
+    ],
+)
+def test_a_handshake_that_is_none_leaves_no_session(
+    header: str, value: str | None, status: int, node: Node, witness: Client
+) -> None:
+    def clients() -> int:
+        ready = requests.get(f"{node.url}/readyz", timeout=WAIT_SECONDS).json()
+        return int(ready["checks"]["node"]["clients"])
+
+    # Clients of other tests may be about to leave.
+    before = clients()
+    answer = requests.get(
+        f"{node.url}/socket.io/?EIO=4&transport=websocket",
+        headers={**HANDSHAKE, header: value},
+        timeout=WAIT_SECONDS,
+    )
+    assert answer.status_code == status
+    assert (answer.headers.get("Sec-WebSocket-Version") == "13") == (status == 426)
+    assert clients() <= before

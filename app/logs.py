@@ -21,13 +21,23 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # Asked for every few seconds by machines, or many at once by browsers: of no interest unless they fail.
 QUIET_ENDPOINTS = frozenset({"static", "health.healthz", "health.readyz"})
 
-SHARED_PROCESSORS: list[Any] = [
-    structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
-    structlog.stdlib.PositionalArgumentsFormatter(),
-    structlog.processors.TimeStamper(fmt="iso", utc=True),
-]
+
+def _shared_processors(settings: Settings) -> list[Any]:
+    """What every entry goes through, ours and the libraries'."""
+
+    def add_node(_logger: Any, _method: str, entry: dict[str, Any]) -> dict[str, Any]:
+        # All nodes of a machine may write into one stream.
+        entry.setdefault("node", settings.node_id)
+        return entry
+
+    return [
+        structlog.contextvars.merge_contextvars,
+        *([add_node] if settings.node_id else []),
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.PositionalArgumentsFormatter(),
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
 
 
 def logging_config(settings: Settings) -> dict[str, Any]:
@@ -44,7 +54,7 @@ def logging_config(settings: Settings) -> dict[str, Any]:
         "formatters": {
             "structured": {
                 "()": structlog.stdlib.ProcessorFormatter,
-                "foreign_pre_chain": SHARED_PROCESSORS,
+                "foreign_pre_chain": _shared_processors(settings),
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
             }
         },
@@ -81,7 +91,7 @@ def init_app(app: Flask, settings: Settings) -> None:
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *SHARED_PROCESSORS,
+            *_shared_processors(settings),
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),

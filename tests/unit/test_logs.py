@@ -81,3 +81,15 @@ def test_a_name_cannot_forge_a_line(make_app: MakeApp, capsys: pytest.CaptureFix
     capsys.readouterr()
     client.get('/no%0A{"event":"forged"}')
     assert [line["event"] for line in lines(capsys)] == ["request"]
+
+
+def test_each_line_names_the_node(make_app: MakeApp, capsys: pytest.CaptureFixture[str]) -> None:
+    client = make_app(log_format="json", node_id="n1").test_client()
+    capsys.readouterr()
+    client.get("/sign-in")
+    logging.getLogger("some.library").warning("careful")
+    assert [line["node"] for line in lines(capsys)] == ["n1", "n1"]
+    make_app(log_format="json")
+    capsys.readouterr()
+    logging.getLogger("some.library").warning("careful")
+    assert "node" not in lines(capsys)[0], "one node needs no name"

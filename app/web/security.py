@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import gevent
 from flask import Flask, Response, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.errors import EventError
 from config import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +46,9 @@ HEADERS = {
 }
 # RFC 9110, 9.2.1: they change nothing.
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+# What is left of a body: this much at a time, for this long.
+READ_BYTES = 65_536
+READ_SECONDS = 5.0
 # Enough to see what is wrong, and no more than an attacker may make us remember.
 REPORTED_ORIGINS_MAX = 50
 
@@ -99,6 +108,33 @@ class OriginCheck:
         return False
 
 
+class ReadWhole:
+    """Reads what the application has left of a request's body, for the proxy that sends it.
+
+    gunicorn closes the connection after the answer, and with unread data in it that is a reset. nginx takes
+    a reset in mid-request for a fault of the node: whoever posts much to an address that wants nothing could
+    make it turn away from all nodes.
+
+    :param wsgi_app: what answers.
+    :param max_bytes: the most that is read; more is refused by `MAX_CONTENT_LENGTH`, and by the proxy.
+    """
+
+    def __init__(self, wsgi_app: WSGIApplication, max_bytes: int) -> None:
+        self._wsgi_app = wsgi_app
+        self._max_bytes = max_bytes
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        answer = self._wsgi_app(environ, start_response)
+        if environ.get("CONTENT_LENGTH", "0") not in ("", "0"):
+            left = self._max_bytes
+            # The proxy has the body already; whoever else stands there may not keep the node waiting.
+            with contextlib.suppress(OSError, gevent.Timeout), gevent.Timeout(READ_SECONDS):
+                while left > 0 and (part := environ["wsgi.input"].read(min(left, READ_BYTES))):
+                    left -= len(part)
+        return answer
+
+
 def init_app(app: Flask, settings: Settings) -> None:
     """Add the headers, and believe as many proxies as the settings say."""
 
@@ -119,4 +155,5 @@ def init_app(app: Flask, settings: Settings) -> None:
 
     if settings.trusted_proxies:
         hops = settings.trusted_proxies
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+        behind_proxy = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)
+        app.wsgi_app = ReadWhole(behind_proxy, settings.max_request_bytes)  # type: ignore[method-assign]

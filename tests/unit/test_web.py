@@ -1,10 +1,12 @@
 """Pages, REST API, health and what every response carries, through Flask's test client."""
 
 import dataclasses
+import io
 import re
 import time
 from pathlib import Path
 
+import gevent
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -13,6 +15,7 @@ from sqlalchemy import text
 from app.errors import EventError
 from app.extensions import db, socketio
 from app.schema import current, upgrade
+from app.web.security import ReadWhole
 from tests.unit.conftest import MakeApp, Person
 
 TOKEN = "t" * 40
@@ -232,6 +235,44 @@ def test_a_schema_that_is_ahead_is_no_trouble(app: Flask) -> None:
         assert db.read(current) == "newer", "an older version's start does not touch it"
         db.write(lambda session: session.execute(text("DELETE FROM alembic_version")))
         assert "alembic upgrade head" in app.test_client().get("/readyz").text, "an empty one is behind"
+
+
+@pytest.mark.parametrize(("proxies", "left"), [(0, 200_000), (1, 0)])
+def test_behind_a_proxy_a_body_is_read_even_if_nobody_wants_it(
+    make_app: MakeApp, proxies: int, left: int
+) -> None:
+    body = io.BytesIO(b"x" * 200_000)
+    app = make_app(trusted_proxies=proxies)
+    answer = app.test_client().post("/nowhere", input_stream=body, content_length=200_000)
+    assert answer.status_code == 404
+    assert len(body.read()) == left
+
+
+def test_no_more_is_read_than_may_be_sent_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_environ: object, _start: object) -> list[bytes]:
+        return [b"no"]
+
+    def post(stream: object) -> list[bytes]:
+        environ = {"CONTENT_LENGTH": "5000", "wsgi.input": stream}
+        return list(ReadWhole(refuse, 3000)(environ, lambda *_: lambda _: None))
+
+    body = io.BytesIO(b"x" * 5000)
+    assert post(body) == [b"no"]
+    assert len(body.read()) == 2000
+
+    class Stuck(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            gevent.sleep(60)
+            return b""
+
+    monkeypatch.setattr("app.web.security.READ_SECONDS", 0.01)
+    assert post(Stuck()) == [b"no"]
+
+    class Gone(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise ConnectionResetError
+
+    assert post(Gone()) == [b"no"]
 
 
 def test_static_files_are_kept_for_ever_only_under_a_versioned_address(make_app: MakeApp) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -317,6 +319,51 @@ def test_the_first_of_several_hosts_may_be_down_or_dumb(
         assert time.monotonic() - began < LIMIT_SECONDS
         broker.publish([b"two"])
     wait_until(lambda: ear.heard == [b"one", b"two"], "heard")
+
+
+class Second(RabbitMQ):
+    """A node that joins another one's cluster."""
+
+    def __init__(self, first: RabbitMQ) -> None:
+        super().__init__()
+        self._first = first
+        self.mapper_port = first.mapper_port
+
+    def launch(self) -> None:
+        cookie = self.folder / ".erlang.cookie"
+        shutil.copyfile(self._first.folder / cookie.name, cookie)
+        cookie.chmod(0o400)
+        self._mapper = self._first._mapper
+        super().launch()
+
+    def join(self) -> None:
+        join = f"rabbit_mnesia:join_cluster('{self._first.node_name}', disc)"
+        self.evaluate(f"ok = rabbit:stop(), ok = {join}, rabbit:start()")
+        wait_until(self.ready, "the second node to be back, as one of two")
+
+    def _end_mapper(self) -> None:
+        self._mapper = None
+
+
+def test_in_a_cluster_the_death_of_the_queues_node_does_not_leave_one_deaf(channel: str) -> None:
+    """A classic queue lives on one node, and while that is down RabbitMQ gives its name to nobody."""
+    with RabbitMQ() as first, Second(first) as second:
+        second.join()
+        both = f"{first.url()};{HOST}:{second.port}"
+        ear = Ear(KombuBroker(both, channel, "here", OPTIONS))
+        mouth = KombuBroker(both, channel, "there", OPTIONS)
+        try:
+            wait_until(lambda: ear.subscribed > 0, "the listener")
+            mouth.publish([b"before"])
+            wait_until(lambda: ear.heard == [b"before"], "the first parcel")
+            first.signal(signal.SIGKILL)
+            first.wait()
+            wait_until(lambda: ear.subscribed > 1, "the listener at the other node")
+            mouth.publish([b"after"])
+            wait_until(lambda: ear.heard[-1:] == [b"after"], "a parcel over the other node")
+        finally:
+            ear.close()
+            mouth.close()
 
 
 def test_a_frozen_broker_is_noticed_by_both_and_does_not_hold_up_the_end(

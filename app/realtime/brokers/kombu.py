@@ -14,7 +14,7 @@ from time import monotonic
 
 from app.realtime.brokers.base import Broker, BrokerError, BrokerOptions
 from app.realtime.brokers.kombu_transport import AnyTransport
-from app.realtime.brokers.rabbitmq import Blocked, Connection
+from app.realtime.brokers.rabbitmq import Blocked, Connection, NotFound
 from app.realtime.brokers.rabbitmq_address import read_addresses
 
 PREFIX = "kombu+"
@@ -74,7 +74,7 @@ class KombuBroker(Broker):
 class _RabbitMQ:
     def __init__(self, url: str, exchange: str, queue: str, options: BrokerOptions) -> None:
         self.exchange = exchange
-        self.queue = queue
+        self.queue = self._first_queue = queue
         self.options = options
         self.closed = False
         self.declared = False  # there may be a queue to forget
@@ -163,7 +163,15 @@ class _RabbitMQ:
         channel = connection.channel(1)
         self.declared = True
         self._declare_exchange(connection)
-        channel.queue_declare(self.queue, durable=True, auto_delete=False, arguments=self._queue_arguments())
+        try:
+            channel.queue_declare(
+                self.queue, durable=True, auto_delete=False, arguments=self._queue_arguments()
+            )
+        except NotFound:
+            # In a cluster: the queue lives on a node that is down, and nobody may have its name until that is
+            # back. Under another one we hear again at the next attempt; what is missing is repaired.
+            self.queue = f"{self._first_queue}.{next(self._attempts)}"
+            raise
         self._bind(connection)
         channel.basic_qos(0, 2 * self.options.batch_parcels, False)
         # Of two consumers the newer is served: the older is the rest of a connection that was cut, which

@@ -36,6 +36,7 @@ SLOWEST_BYTES_PER_SECOND = 4 * 1024 * 1024
 # What the broker will say again to the same request. 311 too large, 403 and 530 not allowed, 405 locked, 406
 # exists with other properties, 506 out of something.
 REFUSALS = frozenset({311, 403, 405, 406, 506, 530})
+NOT_FOUND = 404
 
 _METHOD, _HEADER, _BODY = 1, 2, 3
 _FRAME_END = 0xCE
@@ -62,6 +63,10 @@ _short_at = struct.Struct(">H").unpack_from
 _long_at = struct.Struct(">Q").unpack_from
 # A whole content header frame: the frame's start, class, weight, size of the body, flags, delivery mode, end.
 _content_header = struct.Struct(">BHIHHQHBB")
+
+
+class NotFound(BrokerError):
+    """RabbitMQ has not what was named, or cannot reach it now."""
 
 
 class Blocked(BrokerRefused):
@@ -149,9 +154,8 @@ class Connection(amqp.Connection):  # type: ignore[misc]  # py-amqp has no types
             raise BrokerError(f"{self.address}: what answers is no RabbitMQ: check host and port") from error
 
     def _refusal(self, code: int, text: str) -> BrokerError:
-        return (BrokerRefused if code in REFUSALS else BrokerError)(
-            f"{self.address}: {' '.join(text.split())}"
-        )
+        kind = NotFound if code == NOT_FOUND else BrokerRefused if code in REFUSALS else BrokerError
+        return kind(f"{self.address}: {' '.join(text.split())}")
 
     def _raise_if_ended(self) -> None:
         if self._ended:

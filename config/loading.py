@@ -25,11 +25,16 @@ def load_settings(**overrides: Any) -> Settings:
     :param overrides: values by field name that win over the environment, for tests and scripts.
     :raises SettingsError: naming every wrong variable, its value and what is allowed.
     """
-    name = str(overrides.get("app_env") or _profile_name())
-    if name not in PROFILES:
-        raise SettingsError(f"APP_ENV={name!r}: allowed are {', '.join(PROFILES)}")
     try:
+        name = str(overrides.get("app_env") or _profile_name())
+        if name not in PROFILES:
+            raise SettingsError(f"APP_ENV={name!r}: allowed are {', '.join(PROFILES)}")
         return PROFILES[name](**overrides)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"The file {ROOT / '.env'} cannot be read ({error}): whoever runs the application must "
+            "be able to read it, and nobody else: for example owner root, its group, mode 640"
+        ) from None
     except ValidationError as error:
         problems = "\n".join(f"  {_explain(problem)}" for problem in error.errors())
         raise SettingsError(

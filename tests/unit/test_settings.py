@@ -119,6 +119,25 @@ def test_production_is_strict_by_default(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not settings.database_auto_upgrade
 
 
+@pytest.mark.parametrize("why", ["no permission", "no text"])
+def test_an_env_file_that_cannot_be_read_is_told(
+    why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".env"
+    if why == "no text":
+        file.write_bytes(b"PORT=\xff\xfe")
+    else:
+        # Root may read any file, so a mode would not do.
+        def refuse(*_: object, **__: object) -> None:
+            raise PermissionError(13, "Permission denied", str(file))
+
+        monkeypatch.setattr("pydantic_settings.sources.providers.dotenv.dotenv_values", refuse)
+        file.write_text("PORT=1\n")
+    monkeypatch.setitem(Settings.model_config, "env_file", file)
+    with pytest.raises(SettingsError, match=r"\.env cannot be read .*: whoever runs"):
+        load_settings()
+
+
 def test_env_file_is_read_and_its_typing_errors_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / ".env"
     file.write_text("PORT=5001\n")

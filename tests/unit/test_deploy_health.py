@@ -323,12 +323,12 @@ def log(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
 def test_only_running_nodes_of_the_list_are_looked_at(
     nodes_file: Path, log: pytest.LogCaptureFixture
 ) -> None:
-    control = FakeControl(program("n1"), program("group:n2"), program("n3", "STOPPING"), program("nginx"))
+    control = FakeControl(program("n1"), program("n2"), program("n3", "STOPPING"), program("nginx"))
     judge = KillsAtOnce("n2")
     make_listener(control, nodes_file, judge).tick()
     assert judge.seen[0].keys() == {"n1", "n2"}
     assert {what.reply for what in judge.seen[0].values()} == {Reply.CLOSED}
-    assert control.killed == ["group:n2"]
+    assert control.killed == ["n2"]
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deploy.fill import FillError, fill, fill_all, nginx_replacements
@@ -154,6 +154,7 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "one", "two"]
 
 
+@example([Node("n1", "1.0.0.1:5001"), Node("n2", "11.0.0.1:5001"), Node("n3", "1.0.0.1:50011")])
 @given(lists())
 def test_nginx_gets_every_node_and_can_tell_them_apart(nodes: list[Node]) -> None:
     text = render_nginx(ROOT, nodes)[ROOT / "nginx/nodes.conf"]

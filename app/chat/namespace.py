@@ -166,7 +166,10 @@ class ChatNamespace(EventNamespace):
 
     @event(schemas.Send, schemas.MessageAnswer, rate="send")
     def on_send(self, client: Client, payload: schemas.Send) -> schemas.MessageAnswer:
-        """Post a message. The same `client_id` again gives the same answer and no second message."""
+        """Post a message. The same `client_id` again gives the same answer and no second message.
+
+        Others may hear `message` twice then: they know it by its `seq`.
+        """
         message = self.post(_user(client), payload.room, payload.client_id, payload.text)
         return schemas.MessageAnswer(message=message)
 
@@ -181,17 +184,16 @@ class ChatNamespace(EventNamespace):
     @event(schemas.Edit, schemas.MessageAnswer, rate="send")
     def on_edit(self, client: Client, payload: schemas.Edit) -> schemas.MessageAnswer:
         """Change the text of your own message."""
-        message, changed = self.service.edit(_user(client), payload.message, payload.text)
-        if changed:
+        message, news = self.service.edit(_user(client), payload.message, payload.text)
+        if news:
             self._tell_message("message_edited", message)
         return schemas.MessageAnswer(message=message)
 
     @event(schemas.Delete, schemas.MessageAnswer, rate="send")
     def on_delete(self, client: Client, payload: schemas.Delete) -> schemas.MessageAnswer:
         """Delete your own message; its place stays, without the text."""
-        message, changed = self.service.delete(_user(client), payload.message)
-        if changed:
-            self._tell_message("message_deleted", message)
+        message = self.service.delete(_user(client), payload.message)
+        self._tell_message("message_deleted", message)
         return schemas.MessageAnswer(message=message)
 
     @event(schemas.Typing, rate="typing")
@@ -213,10 +215,13 @@ class ChatNamespace(EventNamespace):
         return self._joined(user, room)
 
     def post(self, user: User, room_id: int, client_id: str, text: str) -> schemas.Message:
-        """Store a message, and tell its room when it is new."""
-        message, new = self.service.post(user, room_id, client_id, text)
-        if new:
-            self._tell_message("message", message)
+        """Store a message, and tell its room; also when it was stored before.
+
+        Whoever repeats a message got no answer. The node that stored it may have been killed before it could
+        tell anybody, and nobody but its writer would know.
+        """
+        message = self.service.post(user, room_id, client_id, text)
+        self._tell_message("message", message)
         return message
 
     def counted(self, rooms: list[schemas.Room]) -> list[schemas.Room]:

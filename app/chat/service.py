@@ -89,10 +89,10 @@ class ChatService:
         """Leave every room."""
         self._db.write(store.leave_all, user)
 
-    def post(self, user: User, room_id: int, client_id: str, text: str) -> tuple[schemas.Message, bool]:
+    def post(self, user: User, room_id: int, client_id: str, text: str) -> schemas.Message:
         """Store a message, once for each `client_id` of a user.
 
-        :returns: the stored message, and whether it is new.
+        :returns: the stored message.
         :raises EventError: `bad_payload`, `too_long`, `room_not_found`, `not_a_member`, `id_reused`.
         """
         text = self._text(text)
@@ -108,14 +108,14 @@ class ChatService:
         return self._db.read(store.history, room_id, before_seq, after_seq, limit)
 
     def edit(self, user: User, message_id: int, text: str) -> tuple[schemas.Message, bool]:
-        """Change one's own message; says whether that changed anything.
+        """Change one's own message; says whether others may not know this text.
 
         :raises EventError: `bad_payload`, `too_long`, `message_not_found`, `forbidden`.
         """
         return self._db.write(store.edit, user, message_id, self._text(text), _now_ms())
 
-    def delete(self, user: User, message_id: int) -> tuple[schemas.Message, bool]:
-        """Delete one's own message; says whether that changed anything.
+    def delete(self, user: User, message_id: int) -> schemas.Message:
+        """Delete one's own message.
 
         :raises EventError: `message_not_found`, `forbidden`.
         """

@@ -99,8 +99,8 @@ def leave_all(session: Session, user: User) -> None:
 
 def post(
     session: Session, user: User, room_id: int, client_id: str, text: str, now_ms: int
-) -> tuple[schemas.Message, bool]:
-    """Store a message; returns it, and whether it is new."""
+) -> schemas.Message:
+    """Store a message, if it is new, and return it."""
     # The room's lock puts its posters into a line: numbers have no gaps and become visible in their order.
     room = session.scalar(select(Room).where(Room.id == room_id).with_for_update())
     if room is None:
@@ -111,7 +111,7 @@ def post(
     if stored is not None:
         if stored.room_id != room_id:
             raise EventError("id_reused", "Each message needs a client_id of its own.", field="client_id")
-        return _message(stored), False
+        return _message(stored)
     if session.get(Membership, (user.id, room_id)) is None:
         raise EventError("not_a_member", f"Join {room.name} before you write there.")
     room.last_seq += 1
@@ -126,7 +126,7 @@ def post(
     )
     session.add(row)
     session.flush()
-    return _message(row), True
+    return _message(row)
 
 
 def history(
@@ -162,22 +162,22 @@ def _own(session: Session, user: User, message_id: int) -> Message:
 def edit(
     session: Session, user: User, message_id: int, text: str, now_ms: int
 ) -> tuple[schemas.Message, bool]:
-    """Change a message's text; returns it, and whether that changed anything."""
+    """Change a message's text; returns it, and whether others may not know this text."""
     row = _own(session, user, message_id)
     if row.deleted_at_ms is not None:
         raise EventError("message_not_found", "This message was deleted.")
     if row.text == text:
-        return _message(row), False
+        # Whoever repeats a change may do so because its node died before it told anybody.
+        return _message(row), row.edited_at_ms is not None
     row.text = text
     row.edited_at_ms = now_ms
     return _message(row), True
 
 
-def remove(session: Session, user: User, message_id: int, now_ms: int) -> tuple[schemas.Message, bool]:
-    """Empty a message and mark it deleted; returns it, and whether that changed anything."""
+def remove(session: Session, user: User, message_id: int, now_ms: int) -> schemas.Message:
+    """Empty a message and mark it deleted, if it is not, and return it."""
     row = _own(session, user, message_id)
-    if row.deleted_at_ms is not None:
-        return _message(row), False
-    row.text = ""
-    row.deleted_at_ms = now_ms
-    return _message(row), True
+    if row.deleted_at_ms is None:
+        row.text = ""
+        row.deleted_at_ms = now_ms
+    return _message(row)

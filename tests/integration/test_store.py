@@ -64,8 +64,7 @@ def in_context(work: object, *args: object) -> object:
 
 
 def post(service: ChatService, user: User, client_id: str, room: int = 1) -> Message:
-    message, _ = service.post(user, room, client_id, f"text {client_id}")
-    return message
+    return service.post(user, room, client_id, f"text {client_id}")
 
 
 def everything(service: ChatService, room: int = 1, limit: int = 7) -> list[Message]:

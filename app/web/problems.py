@@ -32,7 +32,8 @@ def problem(status: int, title: str, detail: str, **members: object) -> Response
     response = Response(json.dumps(body), status, mimetype="application/problem+json")
     retry_after_ms = members.get("retry_after_ms")
     if isinstance(retry_after_ms, int):
-        response.headers["Retry-After"] = str(-(-retry_after_ms // 1000))
+        # Flask-Limiter takes up to a second off again, and "0" would be no wait at all.
+        response.headers["Retry-After"] = str(-(-retry_after_ms // 1000) + 1)
     return response
 
 

@@ -37,12 +37,15 @@ def test_unheard_is_what_had_to_be_asked_for(writer: Record) -> None:
 
 
 def test_doubled_is_one_message_at_two_places_or_one_event_twice() -> None:
+    ids = {7: "y-1", 8: "y-2"}
     stored_twice = guest("a", shown={1: "x-1", 2: "x-1"})
-    told_twice = guest("b", live=[(1, 7), (1, 7)])
+    told_twice = guest("b", shown=ids, live=[(1, 7), (1, 7)])
     # The event over the old connection, and over the new one.
-    moved = guest("c", live=[(1, 7), (2, 7)])
-    report = Report([stored_twice, told_twice, moved])
-    assert report.doubled() == {"a": ["x-1"], "b": ["seq 7 over connection 1"]}
+    moved = guest("c", shown=ids, live=[(1, 7), (2, 7)])
+    repeated = guest("d", shown=ids, live=[(1, 8), (1, 8)])
+    writer = guest("y", repeated=["y-2"])
+    report = Report([stored_twice, told_twice, moved, repeated, writer])
+    assert report.doubled() == {"a": ["x-1"], "b": ["y-1 over connection 1"]}
 
 
 def test_disordered_is_what_its_author_wrote_in_another_order() -> None:

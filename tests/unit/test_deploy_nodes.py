@@ -154,17 +154,29 @@ def test_only_what_changed_is_written(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "one", "two"]
 
 
-@example([Node("n1", "1.0.0.1:5001"), Node("n2", "11.0.0.1:5001"), Node("n3", "1.0.0.1:50011")])
+def entries(text: str, name: str) -> dict[str, str]:
+    """The patterns of a map of nginx, and what they give."""
+    _, _, rest = text.partition(f"${name} {{")
+    return dict(re.findall(r'^ *"?~(\S.*?)"? (\S+);$', rest.partition("\n}")[0], re.MULTILINE))
+
+
+def found(patterns: dict[str, str], text: str) -> list[str]:
+    return [value for pattern, value in patterns.items() if re.search(pattern, text)]
+
+
+@example([Node("n1", "1.0.0.1:5001"), Node("n11", "11.0.0.1:5001"), Node("n2", "1.0.0.1:50011")])
 @given(lists())
 def test_nginx_gets_every_node_and_can_tell_them_apart(nodes: list[Node]) -> None:
     text = render_nginx(ROOT, nodes)[ROOT / "nginx/nodes.conf"]
-    _, _, rest = text.partition("map $upstream_addr $served {")
-    served = dict(re.findall(r'"~(.*)" (\S+);', rest.partition("}")[0]))
+    at, to, served = (entries(text, name) for name in ("at", "to", "served"))
+    assert len(at) == len(to) == len(served) == len(nodes)
     for node in nodes:
         assert f"upstream at_{node.id} {{" in text
-        # Of those asked the last one has answered; and in the end it is exactly one.
+        assert found(at, f"{node.id}.abcd") == [f"at_{node.id}"]
+        assert found(to, node.id) == [f"to_{node.id}"]
+        # Of those asked the last one has answered.
         for asked in (node.address, f"{nodes[0].address}, {node.address}", f"pool : {node.address}"):
-            assert [i for pattern, i in served.items() if re.search(pattern, asked)] == [node.id]
+            assert found(served, asked) == [node.id]
 
 
 def test_nodes_that_cannot_be_together_are_refused_everywhere() -> None:

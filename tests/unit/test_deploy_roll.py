@@ -182,7 +182,7 @@ def test_all_are_new_one_after_the_other(world: FakeWorld) -> None:
     assert world.did("stop", "start") == ["stop n1", "start n1", "stop n2", "start n2", "stop n3", "start n3"]
     assert world.most_missing == 1
     assert {node.pid for node in world.nodes.values()} == {2}
-    assert told[-1] == "done: n1, n2, n3 run what is in the checkout now"
+    assert told[-1] == "done, with what is in the checkout now: n1, n2, n3"
 
 
 def test_each_must_stay_ready_before_the_next_is_stopped(world: FakeWorld) -> None:
@@ -325,6 +325,18 @@ def test_nobody_is_stopped_after_another_has_died_meanwhile(world: FakeWorld) ->
     assert "  down: n3 (STOPPED)" in told
     assert "    the last words of n3" in told
     assert told[-1].endswith("roll again with --only n3 --only n2")
+
+
+def test_one_that_dies_at_the_beginning_is_not_taken_for_one_to_be_mended(world: FakeWorld) -> None:
+    def served(node_id: str) -> str:
+        world.nodes["n2"].phase = "down"
+        return ""
+
+    world.served = served  # type: ignore[method-assign]
+    status, told = run(world, "n1", "n2")
+    assert status == 1
+    assert "not begun: n1: left as it is, for n2 is down (STOPPED)" in told
+    assert world.did("stop", "start") == []
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_emit_hands_an_event_to_the_emitter(make_app: MakeApp) -> None:
     assert emit() == 202
     full = client.post("/api/v1/emit", json={"event": "news"}, headers=headers)
     assert full.status_code == 503
-    assert full.headers["Retry-After"] == "1"
+    assert full.headers["Retry-After"] in ("1", "2")
 
     ada = Person(app, "Ada")
     ada.heard()

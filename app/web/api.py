@@ -95,7 +95,10 @@ def check_body() -> None:
     """Refuse a body that is not JSON."""
     # Also what keeps another site's plain form out: a browser asks first before it sends JSON.
     if request.method == "POST":
-        request.get_json()
+        try:
+            request.get_json()
+        except RecursionError:
+            raise EventError("bad_payload", "This JSON is nested too deeply.") from None
 
 
 def chat() -> ChatNamespace:

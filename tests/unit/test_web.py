@@ -137,6 +137,7 @@ def test_rooms_and_messages_over_rest_reach_the_sockets(app: Flask) -> None:
     [
         ('{"name":', "application/json", 400),
         ("name=x", "application/x-www-form-urlencoded", 415),
+        ("[" * 200_000, "application/json", 422),
         ("[]", "application/json", 422),
         ("{}", "application/json", 422),
         ('{"name":"x1","y":1}', "application/json", 422),

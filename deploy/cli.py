@@ -294,7 +294,7 @@ def roll(
             site.nodes(),
             only=only,
             dry_run=dry_run,
-            nginx=nginx or site.url,
+            nginx=nginx or _asked_url(site),
             ready_seconds=ready,
             steady_seconds=steady,
             say=click.echo,
@@ -358,25 +358,25 @@ def _caller_settings() -> dict[str, str]:
     return {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
 
 
+def _asked_url(site: Site) -> str | None:
+    """Where a roll asks nginx for single nodes, which it finds by cookies only."""
+    return site.url if site.machine and site.machine.balance == "cookie" else None
+
+
 def _welcome(machine: Machine) -> str:
-    here = Path.cwd() == CHECKOUT
-    python = Path(sys.executable)
-    if here and python.is_relative_to(CHECKOUT):
-        python = python.relative_to(CHECKOUT)
-    where = "" if here else f" in {CHECKOUT}"
-    folder = "" if machine.folder == FOLDER else f" --folder {machine.folder}"
-
-    def command(words: str) -> str:
-        return f"{python} -m deploy {words}{folder}"
-
-    tries = {
-        command("watch"): "every second: who runs, who is ready, how many clients",
-        command("kill n1"): "a node dies: its people are back at once, on another",
-    }
-    if "redis" in machine.brokers and "rabbitmq" in machine.brokers:
-        tries[command("kill redis")] = "messages go over RabbitMQ until Redis is back"
-    tries[command("roll")] = "new code, node by node, and nobody notices"
-    tries[command("down")] = "end it, and leave nothing behind"
+    if machine.folder == FOLDER:
+        words = {"watch": "make cluster-watch", "roll": "make cluster-roll", "down": "make cluster-stop"}
+        words |= {name: f"make cluster-kill WHAT={name}" for name in ("n1", "redis")}
+    else:
+        python = f"{sys.executable} -m deploy"
+        words = {name: f"{python} {name} --folder {machine.folder}" for name in ("watch", "roll", "down")}
+        words |= {name: f"{python} kill {name} --folder {machine.folder}" for name in ("n1", "redis")}
+    tries = {words["watch"]: "every second: who runs, who is ready, how many clients"}
+    tries[words["n1"]] = "a node dies: its people are back at once, on another"
+    if len(machine.brokers) > 1:
+        tries[words["redis"]] = "messages go over RabbitMQ until Redis is back"
+    tries[words["roll"]] = "new code, node by node, and nobody notices"
+    tries[words["down"]] = "end it, and leave nothing behind"
     width = max(map(len, tries))
     return "\n".join(
         [
@@ -384,7 +384,7 @@ def _welcome(machine: Machine) -> str:
             f"nodes    {'  '.join(f'{node.id} {node.address}' for node in machine.nodes)}",
             *(f"{name:<8} {url}" for name, url in machine.brokers.items()),
             "",
-            f"Open it in two browsers, sign in with two names, talk, and try{where}:",
-            *(f"  {words:<{width}}  {meaning}" for words, meaning in tries.items()),
+            "Open it in two browsers, sign in with two names, talk, and try:",
+            *(f"  {command:<{width}}  {meaning}" for command, meaning in tries.items()),
         ]
     )

@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -72,15 +71,6 @@ class ProgramSettings:
 
     command: str
     directory: str
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What `update` did, by the names of programs (or groups)."""
-
-    added: tuple[str, ...] = ()
-    changed: tuple[str, ...] = ()
-    removed: tuple[str, ...] = ()
 
 
 class _Connection(http.client.HTTPConnection):
@@ -181,22 +171,9 @@ class Control:
 
     # Doing.
 
-    def start(self, name: str, wait_seconds: float = 0.0) -> None:
-        """Start a program; nothing, when it runs.
-
-        :param wait_seconds: how long to wait until it has stayed up for its startsecs; 0: not at all.
-        :raises ControlError: also when it does not stay up in that time, with the end of its log.
-        """
+    def start(self, name: str) -> None:
+        """Start a program; nothing, when it runs. Returns at once."""
         self._ask("startProcess", self.program(name).full_name, False, unless=Faults.ALREADY_STARTED)
-        if not wait_seconds:
-            return
-        program = self._wait(name, {"RUNNING", "FATAL"}, wait_seconds)
-        if program.state != "RUNNING":
-            reason = f" ({program.reason})" if program.reason else ""
-            raise ControlError(
-                f"{name} did not stay up for its startsecs within {wait_seconds:g} s: it is {program.state}"
-                f"{reason}. The end of its log:\n{self.tail(name) or '(none)'}"
-            )
 
     def stop(self, name: str, wait_seconds: float = STOP_SECONDS) -> None:
         """Stop a program by its stopsignal; nothing, when it does not run.
@@ -205,8 +182,11 @@ class Control:
         :raises ControlError: also when it has not ended in that time.
         """
         self._ask("stopProcess", self.program(name).full_name, False, unless=Faults.NOT_RUNNING)
-        if wait_seconds and (state := self._wait(name, ENDED, wait_seconds).state) not in ENDED:
-            raise ControlError(f"{name} did not end within {wait_seconds:g} s: it is {state}")
+        deadline = time.monotonic() + wait_seconds
+        while wait_seconds and (state := self.program(name).state) not in ENDED:
+            if time.monotonic() > deadline:
+                raise ControlError(f"{name} did not end within {wait_seconds:g} s: it is {state}")
+            time.sleep(POLL_SECONDS)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to a program's process, but not to its children."""
@@ -224,7 +204,7 @@ class Control:
         """Let them go on (SIGCONT)."""
         self._send(os.killpg, name, signal.SIGCONT)
 
-    def update(self, wait_seconds: float = STOP_SECONDS) -> Changes:
+    def update(self, wait_seconds: float = STOP_SECONDS) -> None:
         """Read the files again: start what is new, end what is gone, restart what has changed, and no more.
 
         :param wait_seconds: how long to wait for each program that has to end.
@@ -239,22 +219,11 @@ class Control:
             self._ask("removeProcessGroup", group)
         for group in (*changed, *added):
             self._ask("addProcessGroup", group)
-        return Changes(tuple(added), tuple(changed), tuple(removed))
-
-    def shutdown(self) -> None:
-        """Tell supervisord to stop everything, and itself. Returns at once."""
-        self._ask("shutdown", unless=Faults.SHUTDOWN_STATE)
 
     # Below.
 
     def _group(self, group: str) -> list[str]:
         return [name for name, program in self.states().items() if (program.group or name) == group]
-
-    def _wait(self, name: str, states: Collection[str], timeout_seconds: float) -> Program:
-        deadline = time.monotonic() + timeout_seconds
-        while (program := self.program(name)).state not in states and time.monotonic() < deadline:
-            time.sleep(POLL_SECONDS)
-        return program
 
     def _send(self, send: Any, name: str, number: int) -> None:
         pid = self.pid(name)

@@ -41,20 +41,15 @@ def stop_gently(control: Control, nodes: Sequence[Node]) -> None:
         control.stop(name)
 
 
-def end(folder: Path, state: State | None, supervisord: subprocess.Popen[bytes] | None) -> None:
+def end(folder: Path, state: State, supervisord: subprocess.Popen[bytes] | None) -> None:
     """Kill what still runs, and remove the folder. What the brokers might put in order is thrown away.
 
-    :param state: None: there is no cluster, so nothing is removed.
     :param supervisord: if it was started by this process.
     :raises ClusterError: when something cannot be ended.
     """
-
-    def find() -> list[int]:
-        if supervisord is not None:
-            supervisord.poll()
-        return running(folder, state)
-
-    if left := processes.end_all(find):
+    if left := processes.end_all(lambda: running(folder, state)):
         raise ClusterError(f"processes of the cluster that cannot be ended: {', '.join(map(str, left))}")
-    if state is not None:
+    if supervisord is not None:
+        supervisord.wait()
+    if folder.exists():
         shutil.rmtree(folder)

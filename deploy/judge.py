@@ -89,7 +89,6 @@ class _Trial:
     """A node that was killed, until it is seen what became of it."""
 
     name: str
-    pid: int
     since: float
 
 
@@ -164,7 +163,7 @@ class Judge:
         if trial is None:
             return
         what = seen.get(trial.name)
-        back = what is not None and what.reply is Reply.ANSWERED and what.pid != trial.pid
+        back = what is not None and what.reply is Reply.ANSWERED
         if back or now - trial.since >= self._grace_seconds:
             self._trial = None
 
@@ -206,7 +205,7 @@ class Judge:
                 f"{record.pid} (SIGKILL); supervisor starts it again"
             )
         if kill is not None:
-            self._trial = _Trial(kill, self._records[kill].pid, now)
+            self._trial = _Trial(kill, now)
             # Should it survive that, it has to fail as often again before the next try.
             del self._records[kill]
         return kill

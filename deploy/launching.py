@@ -18,6 +18,7 @@ from deploy.layout import (
     HOST,
     LayoutError,
     Ports,
+    check_nginx_version,
     check_paths,
     check_programs,
     free_ports,
@@ -79,6 +80,7 @@ class Plan:
         try:
             check_paths(folder)
             check_programs(self.brokers)
+            check_nginx_version(self.balance)
         except LayoutError as error:
             raise ClusterError(str(error)) from None
 

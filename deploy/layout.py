@@ -11,6 +11,7 @@ import re
 import resource
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ PROGRAMS = {
     "epmd": ("/usr/bin/epmd", "erlang-base"),
 }
 BROKERS = ("redis", "rabbitmq")
+# When open-source nginx got the directive `sticky`.
+STICKY_SINCE = (1, 29, 6)
 
 
 class LayoutError(Exception):
@@ -132,9 +135,27 @@ def nginx_program() -> str:
     return shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") or PROGRAMS["nginx"][0]
 
 
+def check_nginx_version(balance: Balance) -> None:
+    """See whether nginx knows a way of balancing.
+
+    :raises LayoutError: when it is too old.
+    """
+    if balance != "sticky":
+        return
+    said = subprocess.run(
+        (nginx_program(), "-v"), capture_output=True, text=True, timeout=30, check=False
+    ).stderr
+    found = re.search(r"nginx/(\d+)\.(\d+)\.(\d+)", said)
+    if found and tuple(map(int, found.groups())) < STICKY_SINCE:
+        raise LayoutError(
+            f"sticky needs nginx {'.'.join(map(str, STICKY_SINCE))} or newer, and {nginx_program()} is "
+            f"{'.'.join(found.groups())}: cookie does the same with any"
+        )
+
+
 def make_folders(folder: Path) -> None:
     """Make the folder and those in it, for the user alone: there are secrets in it."""
-    folder.mkdir(mode=0o700, parents=True)
+    folder.mkdir(mode=0o755, parents=True)
     for name in (
         *("config", "log", "nginx", "run", "run/nodes", "supervisor"),
         *("data", "data/nginx", "data/redis", "data/rabbitmq", "data/spool"),

@@ -32,7 +32,7 @@ from deploy.layout import BROKERS, HOST, free_ports, write_files
 from deploy.nodes import Node, NodesError, parse, with_node, without_node, write
 from deploy.readiness import HopelessError, Readiness
 from deploy.render import NODES_FILE, Balance
-from deploy.state import ClusterError, State
+from deploy.state import ClusterError, State, alone
 
 __all__ = ["ClusterError", "Machine"]
 
@@ -97,6 +97,11 @@ class Machine:
     def port(self) -> int:
         """The port of nginx on loopback."""
         return self._state.ports.nginx
+
+    @property
+    def balance(self) -> Balance:
+        """How nginx spreads clients."""
+        return self._state.balance
 
     @property
     def url(self) -> str:
@@ -172,7 +177,18 @@ class Machine:
 
         :raises ClusterError: when something cannot be ended.
         """
-        with contextlib.suppress(ControlError):
+        there = State.load(self.folder)
+        if self._found is None:
+            self._found = there
+        elif there is not None and there.settings != self._found.settings:
+            # Somebody has ended ours, and started another one.
+            self._found = None
+            if self._process is not None:
+                self._process.poll()
+        if self._found is None:
+            return
+        # Of one that died while it was made, the list may be missing.
+        with contextlib.suppress(ControlError, OSError, NodesError):
             stop_gently(self.control, self.nodes)
         self._end()
 
@@ -211,22 +227,9 @@ class Machine:
 
         :raises ClusterError: when it does not get ready; the cluster is as it was then.
         """
-        nodes = self.nodes
-        if len(nodes) >= NODES_MAX:
-            raise ClusterError(f"there are {NODES_MAX} nodes already, and more are not meant for one machine")
-        number = max(int(node.id.removeprefix("n")) for node in nodes) + 1
-        node = self._new_node(number, [node.port for node in nodes if node.port])
-        before = self._nodes_file.read_text("utf-8")
-        try:
-            self._write(with_node(before, node))
-            self.control.update()
-            self._wait(lambda: ready(node.address)[0], timeout_seconds, f"{node.id} is not ready", node.id)
-        except BaseException:
-            self._write(before)
-            self.control.update()
-            raise
-        self._reload_nginx()
-        return node
+        # Not while another one joins, or the nodes are rolled: the lock is the same.
+        with alone(self.control.path):
+            return self._add_node(timeout_seconds)
 
     def remove_node(self, node_id: str) -> None:
         """Let a node leave: it drains and ends, and then nginx forgets it.
@@ -236,14 +239,15 @@ class Machine:
 
         :raises ClusterError: when there is no such node, or it is the last one.
         """
-        try:
-            text = without_node(self._nodes_file.read_text("utf-8"), node_id)
-        except NodesError as error:
-            raise ClusterError(str(error)) from None
-        self.control.stop(node_id)
-        self._write(text)
-        self.control.update()
-        self._reload_nginx()
+        with alone(self.control.path):
+            try:
+                text = without_node(self._nodes_file.read_text("utf-8"), node_id)
+            except NodesError as error:
+                raise ClusterError(str(error)) from None
+            self.control.stop(node_id)
+            self._write(text)
+            self.control.update()
+            self._reload_nginx()
 
     # Below: starting.
 
@@ -308,6 +312,24 @@ class Machine:
             cookies=state.balance == "cookie",
         )
 
+    def _add_node(self, timeout_seconds: float) -> Node:
+        nodes = self.nodes
+        if len(nodes) >= NODES_MAX:
+            raise ClusterError(f"there are {NODES_MAX} nodes already, and more are not meant for one machine")
+        number = max(int(node.id.removeprefix("n")) for node in nodes) + 1
+        node = self._new_node(number, [node.port for node in nodes if node.port])
+        before = self._nodes_file.read_text("utf-8")
+        try:
+            self._write(with_node(before, node))
+            self.control.update()
+            self._wait(lambda: ready(node.address)[0], timeout_seconds, f"{node.id} is not ready", node.id)
+        except BaseException:
+            self._write(before)
+            self.control.update()
+            raise
+        self._reload_nginx()
+        return node
+
     def _reload_nginx(self) -> None:
         """Let nginx read its files, and wait until its new workers serve."""
         check_nginx(self.folder, self._environment())
@@ -339,6 +361,6 @@ class Machine:
 
     def _end(self) -> None:
         """Kill what still runs, and remove the folder."""
-        end(self.folder, self._found or State.load(self.folder), self._process)
+        end(self.folder, self._state, self._process)
         self._process = None
         self._found = None

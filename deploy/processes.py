@@ -63,19 +63,22 @@ def of_cluster(folder: Path, session: int, cwds: tuple[Path, ...]) -> list[int]:
 
 
 def end_all(find: Callable[[], list[int]], timeout_seconds: float = 10.0) -> list[int]:
-    """Kill what `find` finds (SIGKILL), again and again, until it finds nothing.
+    """Kill what `find` finds (SIGKILL), again and again, until it finds nothing and all of them are gone.
 
     :returns: what is still there after the timeout.
     """
     deadline = time.monotonic() + timeout_seconds
-    while left := find():
-        if time.monotonic() > deadline:
-            return left
-        for pid in left:
+    # One that is about to end has lost what it would be found by, and may still hold its port.
+    ending: dict[int, int] = {}
+    while True:
+        for pid in find():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+            ending[pid] = ending.get(pid) or started(pid) or 0
+        left = [pid for pid, since in ending.items() if since and started(pid) == since]
+        if not left or time.monotonic() > deadline:
+            return left
         time.sleep(POLL_SECONDS)
-    return []
 
 
 def _pids() -> Iterator[int]:

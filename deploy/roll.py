@@ -122,7 +122,7 @@ class Cluster:
         except HTTPError as error:
             return f"{self._nginx} answers {error.code} to the cookie NODE={node_id}"
         except (OSError, ValueError) as error:
-            return f"{self._nginx}: {error}"
+            return f"{self._nginx}: {getattr(error, 'reason', error)}"
         by = said.get("node") if isinstance(said, dict) else None
         return "" if by == node_id else f"{by or 'something else'} answers to the cookie NODE={node_id}"
 

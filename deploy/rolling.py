@@ -229,7 +229,7 @@ class Roll:
         except KeyboardInterrupt:
             self._report("interrupted")
             return 1
-        self._say(f"done: {', '.join(chosen)} run what is in the checkout now")
+        self._say(f"done, with what is in the checkout now: {', '.join(chosen)}")
         return 0
 
     def _plan(self) -> list[str]:

@@ -84,11 +84,10 @@ def running(folder: Path, state: State | None) -> list[int]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Let nobody else begin, or end, a cluster in a folder meanwhile."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    # On the folder's parent, so that no file is left.
-    handle = os.open(folder.parent, os.O_RDONLY)
+def alone(path: Path) -> Iterator[None]:
+    """Do something to a path while nobody else does: the lock is on its folder, so that no file is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(path.parent, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -16,88 +15,16 @@ from pathlib import Path
 import psutil
 import pytest
 import requests
+from click.testing import CliRunner
 
-from deploy import layout, processes
+from deploy.cli import main
 from deploy.machine import ClusterError, Machine
 from deploy.nodes import Node
-from deploy.state import FILE, State
-from tests.support.servers import HOST, ROOMY_RATES, ROOT, Postgres, child_environment, free_port
+from tests.deploy.commands import Trace, node_by_cookie, run
+from tests.support.servers import HOST, ROOT, child_environment, free_port
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
-
-COMMAND_SECONDS = 150.0
-SETTINGS = {"APP_ENV": "testing", **ROOMY_RATES}
-
-
-def run(
-    *arguments: str, status: int = 0, settings: dict[str, str] | None = None, said: str = ""
-) -> subprocess.CompletedProcess[str]:
-    """Run a command of `python -m deploy`; everything that it says, also of errors, is in `stdout`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy", *arguments],
-        cwd=ROOT,
-        env=child_environment(SETTINGS | (settings or {})),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=COMMAND_SECONDS,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout
-    assert "Traceback" not in done.stdout
-    assert said in done.stdout
-    return done
-
-
-def of_folder(folder: Path) -> list[psutil.Process]:
-    """Every process that has to do with a folder: by its arguments, environment, directory or open files."""
-    found = []
-    for process in psutil.process_iter():
-        if process.pid == os.getpid():
-            continue
-        try:
-            if process.status() == psutil.STATUS_ZOMBIE:
-                continue
-            traces = [process.cwd(), *process.cmdline(), *process.environ().values()]
-            traces += [file.path for file in process.open_files()]
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if any(str(folder) in trace for trace in traces):
-            found.append(process)
-    return found
-
-
-class Trace:
-    """Everything that a cluster has now; `gone` says afterwards whether all of it is."""
-
-    def __init__(self, machine: Machine) -> None:
-        state = State.load(machine.folder)
-        assert state is not None
-        self.folder = machine.folder
-        self.processes = [
-            psutil.Process(pid) for pid in processes.of_cluster(machine.folder, state.pid, (ROOT,))
-        ]
-        self.processes += [p for p in of_folder(machine.folder) if p not in self.processes]
-        # By the very processes and by their ports, since nginx and Redis hide where they come from.
-        self.ports = {
-            connection.laddr.port
-            for process in self.processes
-            for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
-        assert len(self.processes) >= 8
-        assert len(self.ports) >= 4 or machine.nodes[0].unix_socket
-
-    def left(self) -> list[object]:
-        running = [
-            process
-            for process in {*self.processes, *of_folder(self.folder)}
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        ]
-        files = [self.folder] if self.folder.exists() else []
-        return [*running, *files, *(port for port in self.ports if layout.listens(port))]
 
 
 @pytest.fixture(scope="module")
@@ -130,10 +57,6 @@ def deploy(machine: Machine) -> Callable[..., str]:
 
 def pids(machine: Machine) -> dict[str, int]:
     return {name: program.pid for name, program in machine.control.states().items()}
-
-
-def node_by_cookie(machine: Machine, name: str) -> str | None:
-    return str(requests.get(f"{machine.url}/healthz", cookies={"NODE": name}, timeout=10).json()["node"])
 
 
 def test_up_tells_where_it_is_and_what_to_try(welcome: str, machine: Machine) -> None:
@@ -280,6 +203,11 @@ def test_a_node_joins_and_leaves_and_the_others_go_on(machine: Machine, deploy: 
     assert "n3 has left" in deploy("remove", "n3")
     assert pids(machine) == before
     assert node_by_cookie(machine, "n3") in ("n1", "n2")
+    # A session of n3 is nobody's now: as long as nginx knew n3, it would ask nobody else (503).
+    assert (
+        requests.get(f"{machine.url}/socket.io/?EIO=4&transport=polling&sid=n3.x", timeout=10).status_code
+        == 400
+    )
     assert "there is no node 'n3' in the list: it has n1, n2" in deploy("remove", "n3", status=1)
 
 
@@ -298,6 +226,20 @@ def test_a_node_that_does_not_get_ready_does_not_join(
     assert [node.id for node in machine.nodes] == ["n1", "n2"]
 
 
+def test_production_means_the_machines_own_supervisord_and_list(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deploy.cli.RUN", f"{machine.folder}/run")
+    monkeypatch.setattr("deploy.cli.CHECKOUT", machine.folder)
+    done = CliRunner().invoke(main, ["status", "--production"])
+    assert re.findall(r"^(n\d) +RUNNING .* ready", done.output, re.MULTILINE) == ["n1", "n2"]
+    done = CliRunner().invoke(main, ["status", "--production", "--machine", "web1"])
+    assert (done.exit_code, "no machine 'web1'" in done.output) == (1, True)
+    monkeypatch.setattr("deploy.cli.RUN", "/nowhere")
+    done = CliRunner().invoke(main, ["status", "--production"])
+    assert "no supervisord answers at /nowhere/supervisor.sock" in done.output
+
+
 def test_down_leaves_nothing_also_after_a_kill_and_a_crash_of_supervisord(
     machine: Machine, deploy: Callable[..., str]
 ) -> None:
@@ -311,139 +253,3 @@ def test_down_leaves_nothing_also_after_a_kill_and_a_crash_of_supervisord(
     assert trace.left() == []
     assert "no cluster runs in" in deploy("down", status=1)
     assert f"no cluster runs in {machine.folder}: start one with `make cluster`" in deploy("status", status=1)
-
-
-def test_five_nodes_by_unix_sockets_with_postgresql_and_an_end_that_leaves_nothing(tmp_path: Path) -> None:
-    with Postgres() as postgres:
-        settings = {"DATABASE_URL": postgres.create_database(), "NODE_ID": "mine", "PORT": "1"}
-        place = tmp_path / "c"
-        run("up", "--nodes", "5", "--unix-sockets", "--folder", str(place), settings=settings)
-        machine = Machine.find(place)
-        try:
-            assert [node.unix_socket for node in machine.nodes] == [
-                f"{place}/run/nodes/n{number}.sock" for number in range(1, 6)
-            ]
-            for node in machine.nodes:
-                assert node_by_cookie(machine, node.id) == node.id
-            checks = requests.get(f"{machine.url}/readyz", timeout=10).json()["checks"]
-            assert checks["database"]["dialect"] == "postgresql"
-            trace = Trace(machine)
-            run("down", "--folder", str(place))
-            assert trace.left() == []
-        finally:
-            machine.stop()
-
-
-def test_what_a_reboot_has_left_is_replaced(tmp_path: Path) -> None:
-    place = tmp_path / "c"
-    with Machine(place, 1, ("redis",), settings=SETTINGS) as machine:
-        trace = Trace(machine) if len(machine.nodes) > 1 else None
-        old = machine.environment()["SECRET_KEY"]
-        state = State.load(place)
-        assert state is not None
-        assert processes.end_all(lambda: processes.of_cluster(place, state.pid, (ROOT,))) == []
-        assert trace is None
-        # As the machine's next life finds it: this process id may be somebody's by now.
-        values = json.loads((place / FILE).read_text())
-        (place / FILE).write_text(json.dumps(values | {"boot": "another", "pid": os.getppid()}))
-        with pytest.raises(ClusterError, match="no cluster runs in"):
-            Machine.find(place)
-        with Machine(place, 1, ("redis",), settings=SETTINGS) as again:
-            assert requests.get(again.url, timeout=10).ok
-            assert again.environment()["SECRET_KEY"] != old
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("arguments", "settings", "said"),
-    [
-        (("--nodes", "0"), {}, "0 nodes cannot be started: 1 to 32 can"),
-        (("--nodes", "33"), {}, "33 nodes cannot be started: 1 to 32 can"),
-        (("--port", "70000"), {}, "70000 is not in the range 0<=x<=65535"),
-        ((), {"RATE_SEND": "often"}, "RATE_SEND='often'"),
-        ((), {"DATABASE_URL": "mysql://x/y"}, "DATABASE_URL=(hidden)"),
-        (("--balance", "sticky"), {}, 'unknown directive "sticky"'),
-    ],
-)
-def test_what_cannot_be_started_is_refused_in_plain_words_and_leaves_nothing(
-    tmp_path: Path, arguments: tuple[str, ...], settings: dict[str, str], said: str
-) -> None:
-    place = tmp_path / "c"
-    status = 2 if "70000" in arguments else 1
-    run("up", "--folder", str(place), *arguments, settings=settings, status=status, said=said)
-    assert list(tmp_path.iterdir()) == []
-    assert of_folder(place) == []
-
-
-def test_a_port_that_is_taken_is_refused(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        run(
-            "up", "--port", str(port), "--folder", str(tmp_path / "c"), status=1, said=f"port {port} is taken"
-        )
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_with_something_else_in_it_is_not_touched(tmp_path: Path) -> None:
-    (tmp_path / "letter").write_text("dear")
-    run("up", "--folder", str(tmp_path), status=1, said="is not empty, and no cluster's")
-    run("down", "--folder", str(tmp_path), status=1, said="no cluster runs in")
-    Machine(tmp_path).stop()
-    assert [path.name for path in tmp_path.iterdir()] == ["letter"]
-
-
-def test_a_cluster_without_a_broker_has_one_node(tmp_path: Path) -> None:
-    with pytest.raises(ClusterError, match="do not hear each other"):
-        Machine(tmp_path / "c", 2, ()).start()
-    with pytest.raises(ClusterError, match="'kafka' is no broker that this starts: redis and rabbitmq are"):
-        Machine(tmp_path / "c", 2, ("kafka",)).start()
-    with pytest.raises(ClusterError, match="PORT: each node has its own"):
-        Machine(tmp_path / "c", settings={"PORT": "5000"}).start()
-
-
-def test_a_start_that_fails_shows_the_log_and_cleans_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with socket.socket() as taken:
-        taken.bind((HOST, 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        ports = iter([free_port(), port])
-        real = layout.free_ports
-        monkeypatch.setattr(
-            "deploy.launching.free_ports",
-            lambda count, used=(): [next(ports), *real(count - 1, used)],
-        )
-        with pytest.raises(ClusterError, match=r"(?s)redis does not start\. The end of redis's log:.*in use"):
-            Machine(tmp_path / "c", 1, ("redis",), settings=SETTINGS).start()
-    assert list(tmp_path.iterdir()) == []
-    assert of_folder(tmp_path / "c") == []
-
-
-def test_the_files_follow_from_the_list_and_keep_their_way_of_balancing(tmp_path: Path) -> None:
-    for name in ("nginx", "supervisor", "config"):
-        for path in ROOT.glob(f"{name}/**/*"):
-            if path.suffix in (".conf", ".j2", ".txt"):
-                copy = tmp_path / path.relative_to(ROOT)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_text(path.read_text())
-    root = ("--root", str(tmp_path))
-    run("nodes", "--check", *root, said="Everything is as")
-    run("nodes", "--balance", "ip_hash", *root, said="written: nginx/nodes.conf")
-
-    with (tmp_path / "config/nodes.txt").open("a") as nodes:
-        nodes.write("n4 127.0.0.1:5004\n")
-    run("nodes", "--check", *root, status=1, said="nginx/nodes.conf")
-    said = run("nodes", *root).stdout
-    assert "written: supervisor/nodes.conf" in said
-    assert f"-c {tmp_path}/supervisor/supervisord.conf update" in said
-    assert f"nginx -c {tmp_path}/nginx/nginx.conf -s reload" in said
-    assert re.search(r"^\s*ip_hash;", (tmp_path / "nginx/nodes.conf").read_text(), re.MULTILINE)
-    assert "127.0.0.1:5004" in (tmp_path / "nginx/nodes.conf").read_text()
-    assert "[program:n4]" in (tmp_path / "supervisor/nodes.conf").read_text()
-    run("nodes", "--check", *root)
-
-    (tmp_path / "config/nodes.txt").write_text("n1 everywhere\n")
-    run("nodes", *root, status=1, said="line 1 of the list of nodes")

@@ -159,6 +159,8 @@ def test_a_frozen_worker_is_replaced_and_one_that_boots_is_left_alone(
     machine.control.start("n3")
     machine.freeze("n3")
     booting = machine.control.pid("n3")
+    # It fails first, and would be the first to go.
+    wait_until(lambda: "n3: does not answer" in said(), said)
 
     os.kill(before["n2"][1], signal.SIGSTOP)
     replaced(machine, "n2", before["n2"], said)
@@ -168,5 +170,6 @@ def test_a_frozen_worker_is_replaced_and_one_that_boots_is_left_alone(
     wait_until(lambda: ready(node(machine, "n3").address)[0], "n3 does not boot")
     assert machine.control.pid("n3") == booting
     assert "n3: does not answer, and may still be booting" in said()
+    assert "n3: does not answer, 1 of 3" not in said()
     assert processes(machine, "n1") == {"n1": before["n1"]}
     assert said().count("killing") == 1

@@ -21,7 +21,11 @@ from tests.support.crowd import Crowd
 PEOPLE = Scale(guests=60, per_second=20, messages=40, drain_seconds=SHORT.drain_seconds)
 NEWCOMERS = 40
 
-pytestmark = pytest.mark.parametrize("scale", [PEOPLE], ids=["short"], scope="module")
+pytestmark = [
+    pytest.mark.parametrize("scale", [PEOPLE], ids=["short"], scope="module"),
+    # The machine may be busy; it is done in a tenth of that.
+    pytest.mark.timeout(300),
+]
 
 
 def test_a_node_joins_and_leaves(machine: Machine, crowd: Crowd, scale: Scale) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -11,12 +12,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from deploy.asking import get
 from deploy.machine import Machine
+from deploy.nodes import Node
+from deploy.roll import Cluster
+from tests.support.certificates import Certificate
+from tests.support.nginx import Nginx
 from tests.support.servers import ROOMY_RATES, ROOT, child_environment
 from tests.support.waiting import POLL_SECONDS, wait_until
 
@@ -31,9 +37,8 @@ from pathlib import Path
 from deploy.machine import Machine
 Machine(Path(sys.argv[1]), brokers=("redis",), settings=json.loads(sys.argv[2])).start()
 """
-SETTINGS = '{"APP_ENV": "testing", "DRAIN_SECONDS": "0", %s}' % ", ".join(
-    f'"{name}": "{value}"' for name, value in ROOMY_RATES.items()
-)
+# The development profile reads the checkout's .env.
+SETTINGS = {"APP_ENV": "development", "MARKET_SOURCE": "off", "DRAIN_SECONDS": "0", **ROOMY_RATES}
 # In a node's start, and not in the trial before it.
 FAILS_LATE = """
 _on_starting = on_starting
@@ -55,7 +60,7 @@ def upgrade() -> None:
 '''
 
 
-class Cluster:
+class Site:
     """A cluster that runs from a checkout of its own; the commands run there, too."""
 
     def __init__(self, folder: Path) -> None:
@@ -69,7 +74,8 @@ class Cluster:
         self.folder = folder / "c"
 
     def start(self) -> None:
-        self._run("-c", START, str(self.folder), SETTINGS).check_returncode()
+        done = self._run("-c", START, str(self.folder), json.dumps(SETTINGS))
+        assert done.returncode == 0, done.stdout
         self.machine = Machine.find(self.folder)
 
     def stop(self) -> None:
@@ -138,31 +144,32 @@ class Cluster:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    cluster = Cluster(tmp_path_factory.mktemp("roll"))
+def running_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("roll"))
     try:
-        cluster.start()
-        yield cluster
+        site.start()
+        yield site
     finally:
-        cluster.stop()
+        site.stop()
 
 
-@pytest.fixture(autouse=True)
-def whole(cluster: Cluster) -> None:
+@pytest.fixture
+def site(running_site: Site) -> Site:
     """Each test begins with a cluster in which nobody is missing."""
-    cluster.machine.wait_ready()
+    running_site.machine.wait_ready()
+    return running_site
 
 
 @contextlib.contextmanager
-def watched(cluster: Cluster) -> Iterator[Callable[[], list[str]]]:
-    """See which nodes supervisor did not say to be RUNNING, again and again; in the order in which it was so."""
+def watched(site: Site) -> Iterator[Callable[[], list[str]]]:
+    """Note which nodes are not RUNNING for supervisor, in the order in which it is so."""
     ended = threading.Event()
     seen: list[tuple[str, ...]] = []
 
     def watch() -> None:
         while not ended.wait(POLL_SECONDS):
-            states = cluster.machine.control.states()
-            down = tuple(node.id for node in cluster.machine.nodes if states[node.id].state != "RUNNING")
+            states = site.machine.control.states()
+            down = tuple(node.id for node in site.machine.nodes if states[node.id].state != "RUNNING")
             if down and (not seen or seen[-1] != down):
                 seen.append(down)
 
@@ -175,31 +182,31 @@ def watched(cluster: Cluster) -> Iterator[Callable[[], list[str]]]:
         thread.join()
 
 
-def test_three_new_nodes_one_after_the_other(cluster: Cluster) -> None:
-    before = cluster.pids()
+def test_three_new_nodes_one_after_the_other(site: Site) -> None:
+    before = site.pids()
     new = "\n\n@health.get('/new')\ndef new() -> ResponseReturnValue:\n    return {'is': 'here'}\n"
-    with cluster.with_code("app/web/health.py", new):
-        with watched(cluster) as down:
-            done = cluster.roll()
+    with site.with_code("app/web/health.py", new):
+        with watched(site) as down:
+            done = site.roll()
         assert done.returncode == 0, done.stdout
-        assert [get(node.address, "/new").status for node in cluster.machine.nodes] == [200, 200, 200]
+        assert [get(node.address, "/new").status for node in site.machine.nodes] == [200, 200, 200]
     assert down() == ["n1", "n2", "n3"]
-    after = cluster.pids()
+    after = site.pids()
     assert all(after[name] not in (0, before[name]) for name in before)
     for line in ("rolling n1, n2, n3: one after the other", "n2: ready after", "back in the cluster, 3 of 3"):
         assert line in done.stdout
 
 
-def test_only_one_and_a_dry_run(cluster: Cluster) -> None:
-    before = cluster.pids()
-    done = cluster.roll("--dry-run")
+def test_only_one_and_a_dry_run(site: Site) -> None:
+    before = site.pids()
+    done = site.roll("--dry-run")
     assert done.returncode == 0, done.stdout
     assert "n3: would be stopped" in done.stdout
-    assert cluster.pids() == before
+    assert site.pids() == before
 
-    done = cluster.roll("--only", "n2")
+    done = site.roll("--only", "n2")
     assert done.returncode == 0, done.stdout
-    after = cluster.pids()
+    after = site.pids()
     assert [name for name in before if after[name] != before[name]] == ["n2"]
 
 
@@ -212,27 +219,23 @@ def test_only_one_and_a_dry_run(cluster: Cluster) -> None:
         ("migrations/versions/9999_new.py", MIGRATION, "alembic upgrade head"),
     ],
 )
-def test_a_broken_checkout_stops_it_before_the_first(
-    cluster: Cluster, path: str, text: str, said: str
-) -> None:
-    newest = max(file.name[:4] for file in (cluster.checkout / "migrations/versions").glob("*.py"))
-    before = cluster.pids()
-    if path == ".env":
-        pytest.skip("the testing profile reads no .env")
-    with cluster.with_code(path, text.replace("{before}", newest)):
-        done = cluster.roll()
+def test_a_broken_checkout_stops_it_before_the_first(site: Site, path: str, text: str, said: str) -> None:
+    newest = max(file.name[:4] for file in (site.checkout / "migrations/versions").glob("*.py"))
+    before = site.pids()
+    with site.with_code(path, text.replace("{before}", newest)):
+        done = site.roll()
     assert done.returncode == 1
     assert "not begun: n1: left as it is" in done.stdout
     assert said in done.stdout
     assert "No node was touched." in done.stdout
-    assert cluster.pids() == before
+    assert site.pids() == before
 
 
-def test_it_stops_at_a_node_that_does_not_come_back(cluster: Cluster) -> None:
-    before = cluster.pids()
-    with cluster.with_code("config/gunicorn.conf.py", FAILS_LATE):
-        with watched(cluster) as down:
-            done = cluster.roll()
+def test_it_stops_at_a_node_that_does_not_come_back(site: Site) -> None:
+    before = site.pids()
+    with site.with_code("config/gunicorn.conf.py", FAILS_LATE):
+        with watched(site) as down:
+            done = site.roll()
         assert done.returncode == 1
         assert "stopped at n2: it has ended 3 times instead of getting ready" in done.stdout
         lines = done.stdout.splitlines()
@@ -242,43 +245,106 @@ def test_it_stops_at_a_node_that_does_not_come_back(cluster: Cluster) -> None:
         # The end of its log.
         assert "the moon is in the wrong phase" in done.stdout
         assert set(down()) == {"n1", "n2"}
-        after = cluster.pids()
+        after = site.pids()
         assert after["n1"] not in (0, before["n1"])
         assert after["n3"] == before["n3"]
 
         # With one down there is no other roll, except of that one.
-        done = cluster.roll()
+        done = site.roll()
         assert done.returncode == 1
         assert "not begun: n2 is down" in done.stdout
-        assert cluster.pids()["n1"] == after["n1"]
-    done = cluster.roll("--only", "n2", "--only", "n3")
+        assert site.pids()["n1"] == after["n1"]
+    done = site.roll("--only", "n2")
     assert done.returncode == 0, done.stdout
-    assert cluster.pids()["n1"] == after["n1"]
-    assert cluster.pids()["n3"] != after["n3"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_interrupted_it_leaves_no_node_stopped(cluster: Cluster, number: int) -> None:
-    before = cluster.pids()
-    with cluster.rolling() as process:
-        wait_until(lambda: cluster.machine.control.program("n1").state == "STOPPING", "n1 is not stopped")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_interrupted_it_leaves_no_node_stopped(site: Site, number: int) -> None:
+    before = site.pids()
+    with site.rolling() as process:
+        wait_until(
+            lambda: site.machine.control.program("n1").state == "STOPPING",
+            "n1 is not stopped",
+            ROLL_SECONDS,
+        )
         process.send_signal(number)
         output, _ = process.communicate(timeout=ROLL_SECONDS)
     assert process.returncode == 1
     assert "interrupted at n1" in output
-    cluster.machine.wait_ready()
-    after = cluster.pids()
+    site.machine.wait_ready()
+    after = site.pids()
     assert [name for name in before if after[name] != before[name]] == ["n1"]
 
 
-def test_two_at_once_would_stop_two_nodes(cluster: Cluster) -> None:
-    before = cluster.pids()
-    handle = os.open(cluster.machine.control.path.parent, os.O_RDONLY)
+def test_two_at_once_would_stop_two_nodes(site: Site) -> None:
+    before = site.pids()
+    handle = os.open(site.machine.control.path.parent, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        done = cluster.roll()
+        done = site.roll()
     finally:
         os.close(handle)
     assert done.returncode == 1
     assert "another roll is under way" in done.stdout
-    assert cluster.pids() == before
+    assert site.pids() == before
+
+
+# Who gets nginx' clients.
+
+
+class Says(BaseHTTPRequestHandler):
+    """A node that only says who it is."""
+
+    name = ""
+
+    def do_GET(self) -> None:
+        body = json.dumps({"status": "ok", "node": self.name}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+class NoSupervisor:
+    """Knows two nodes."""
+
+    def states(self) -> Mapping[str, None]:
+        return {"n1": None, "n2": None}
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[list[Node]]:
+    servers = []
+    for name in ("n1", "n2"):
+        handler = type(name, (Says,), {"name": name})
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        threading.Thread(target=server.serve_forever).start()
+        servers.append(server)
+    yield [Node(f"n{number}", f"127.0.0.1:{server.server_port}") for number, server in enumerate(servers, 1)]
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+def served(nodes: Sequence[Node], nginx: str) -> list[str]:
+    cluster = Cluster(NoSupervisor(), nodes, nginx)  # type: ignore[arg-type]
+    return [cluster.served(node.id) for node in nodes]
+
+
+def test_nginx_says_who_serves_also_by_https(nodes: list[Node], certificate: Certificate) -> None:
+    with Nginx([node.address for node in nodes], tls=certificate) as nginx:
+        # The certificate is not for this name, and the plain one leads to it.
+        assert served(nodes, nginx.url) == ["", ""]
+        assert served(nodes, f"http://127.0.0.1:{nginx.http_port}/") == ["", ""]
+
+
+def test_nginx_that_does_not_balance_by_cookie_is_told_from_one_that_does(nodes: list[Node]) -> None:
+    with Nginx([node.address for node in nodes], balance="ip_hash") as nginx:
+        one, other = served(nodes, nginx.url)
+        assert sorted((one, other)) in (
+            ["", "n1 answers to the cookie NODE=n2"],
+            ["", "n2 answers to the cookie NODE=n1"],
+        )

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deploy.machine import Machine
-from tests.deploy.load import BACK_SECONDS, FULL, SHORT, Scale, assert_nothing_was_lost, command, run_to
+from tests.deploy.load import FULL, SHORT, Scale, assert_nothing_was_lost, command, run_to
 from tests.support.crowd import Crowd
 
 pytestmark = [
@@ -38,7 +38,6 @@ def test_a_rolling_deploy_goes_unnoticed(machine: Machine, crowd: Crowd, scale: 
     assert report.moved(at) == {guest.name for guest in report.guests}
     absences = report.away(at)
     print(f"{len(absences)} absences of {absences[0]:.2f} to {absences[-1]:.2f} s")
-    assert absences[-1] < BACK_SECONDS
     # Also no page and no request of the API, of which there were ten a second.
     assert_nothing_was_lost(report)
     assert not report.refusals()

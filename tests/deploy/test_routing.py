@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import functools
 import signal
+import socket
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
 
 import psutil
@@ -15,7 +18,7 @@ from deploy.render import Balance
 from tests.deploy.front import POLL, ClusterNode, Poller, Visitor, node_of, spread
 from tests.support.clients import People, Transport
 from tests.support.nginx import PROGRAM, Nginx
-from tests.support.servers import free_port
+from tests.support.servers import HOST, free_port
 from tests.support.waiting import wait_until
 
 CLIENTS = 300
@@ -182,6 +185,58 @@ def test_a_dead_node_costs_its_own_clients_their_place_and_nobody_elses(
         assert [visitor.node() for visitor in crowd] == after, "nobody is pulled back"
 
 
+class Fragile(socketserver.StreamRequestHandler):
+    """A node that hangs up on /fatal, as a defect would have it."""
+
+    def handle(self) -> None:
+        path = self.rfile.readline().split()[1]
+        while self.rfile.readline().strip():
+            pass
+        if path != b"/fatal":
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nOK")
+
+
+@contextlib.contextmanager
+def fragile_nodes(count: int) -> Iterator[list[str]]:
+    """Such nodes, and where they are."""
+    with contextlib.ExitStack() as exits:
+        servers = [
+            exits.enter_context(socketserver.ThreadingTCPServer((HOST, 0), Fragile)) for _ in range(count)
+        ]
+        for server in servers:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            exits.callback(server.shutdown)
+        yield [f"{HOST}:{server.server_address[1]}" for server in servers]
+
+
+def test_a_request_that_no_node_survives_takes_no_node_from_others(before: Before) -> None:
+    """nginx could give up a node for some seconds that has failed. Who likes could make it give up all."""
+    with contextlib.ExitStack() as exits:
+        nginx = exits.enter_context(before(exits.enter_context(fragile_nodes(3))))
+        attacker, other = (exits.enter_context(Visitor(nginx)) for _ in range(2))
+        for _ in range(20):
+            assert attacker.request("/fatal").status_code == 503
+            assert [other.request("/").status_code for _ in range(3)] == [200] * 3
+        assert "temporarily disabled" not in nginx.log()
+
+
+def test_a_machine_that_has_vanished_is_waited_for_once(before: Before, nodes: list[ClusterNode]) -> None:
+    """Whoever was there has the cookie of another node then."""
+    with socket.create_server((HOST, 0), backlog=0) as vanished, contextlib.ExitStack() as exits:
+        # Nobody accepts, and nobody refuses: connecting takes for ever once its queue is full.
+        address = vanished.getsockname()
+        for _ in range(3):
+            queued = exits.enter_context(socket.socket())
+            queued.setblocking(False)
+            queued.connect_ex(address)
+        nginx = exits.enter_context(before([nodes[0].address, f"{HOST}:{address[1]}"]))
+        visitor = exits.enter_context(Visitor(nginx))
+        visitor.bind("n2")
+        assert [visitor.node(), visitor.node()] == ["n1", "n1"]
+        assert visitor.cookie == "n1"
+        assert nginx.log().count("upstream timed out") == 1
+
+
 def test_the_session_of_a_dead_node_ends_at_once(before: Before, nodes: list[ClusterNode]) -> None:
     """Nobody else knows it: the client hears that, and begins a new one."""
     with before([nodes[0].address, f"127.0.0.1:{free_port()}"]) as nginx, Visitor(nginx) as visitor:
@@ -197,22 +252,25 @@ def test_a_node_that_leaves_gets_no_new_clients_and_keeps_the_old(
     before: Before, nodes: list[ClusterNode]
 ) -> None:
     """It refuses by 503, which no client sees; those that it has are served on."""
-    times = {"DRAIN_WAIT_SECONDS": "20", "GRACEFUL_TIMEOUT_SECONDS": "40"}
-    with ClusterNode("n2", **times) as leaving, before([nodes[0].address, leaving.address]) as nginx:
-        with contextlib.ExitStack() as exits:
-            crowd = [exits.enter_context(Visitor(nginx)) for _ in range(20)]
-            pollers = [Poller(visitor) for visitor in crowd]
-            old = [poller for poller in pollers if node_of(poller.sid) == "n2"]
-            assert len(old) == 10
-            leaving.signal(signal.SIGTERM)
-            wait_until(lambda: not leaving.ready(), "the node to drain")
-            # Newcomers, and those that it had: all find a place.
-            for visitor in (*crowd, *(exits.enter_context(Visitor(nginx)) for _ in range(20))):
-                assert node_of(Poller(visitor).sid) == "n1"
-                assert visitor.cookie == "n1"
-            for poller in old:
-                poller.exchange()
-        leaving.kill()
+    with contextlib.ExitStack() as exits:
+        leaving = exits.enter_context(
+            ClusterNode("n2", DRAIN_WAIT_SECONDS="60", GRACEFUL_TIMEOUT_SECONDS="120")
+        )
+        # It would take its time.
+        exits.callback(leaving.kill)
+        nginx = exits.enter_context(before([nodes[0].address, leaving.address]))
+        crowd = [exits.enter_context(Visitor(nginx)) for _ in range(20)]
+        pollers = [Poller(visitor) for visitor in crowd]
+        old = [poller for poller in pollers if node_of(poller.sid) == "n2"]
+        assert len(old) == 10
+        leaving.signal(signal.SIGTERM)
+        wait_until(lambda: not leaving.ready(), "the node to drain")
+        # Newcomers, and those that it had: all find a place.
+        for visitor in (*crowd, *(exits.enter_context(Visitor(nginx)) for _ in range(20))):
+            assert node_of(Poller(visitor).sid) == "n1"
+            assert visitor.cookie == "n1"
+        for poller in old:
+            poller.exchange()
 
 
 def test_a_reload_cuts_nobody_off(nginx: Nginx, addresses: list[str]) -> None:

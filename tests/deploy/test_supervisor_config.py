@@ -21,16 +21,27 @@ from tests.support.servers import ROOT, run_python
 
 BROKERS = {"redis", "rabbitmq", "epmd"}
 INCLUDED = "files = nodes.conf nginx.conf health.conf"
-# Everything that supervisor has understood, in its own words.
+# Everything that supervisor has understood, in its own words; and the names that it never asked for, since
+# it says nothing of a typing error.
 READ = """
 import json, sys
-from supervisor.options import ServerOptions
+from supervisor.options import ServerOptions, UnhosedConfigParser
+asked, parsers, ask = set(), [], UnhosedConfigParser.saneget
+def saneget(self, section, option, *arguments, **named):
+    asked.add((section, option))
+    parsers.append(self)
+    return ask(self, section, option, *arguments, **named)
+UnhosedConfigParser.saneget = saneget
 options = ServerOptions()
 options.realize(["-c", sys.argv[1]])
 def plain(value):
     known = isinstance(value, (str, int, float, bool, dict, type(None)))
     return value if known else getattr(value, "__name__", str(value))
 print(json.dumps({
+    "unknown": [
+        (section, name) for section in parsers[-1].sections() for name in parsers[-1].options(section)
+        if (section, name) not in asked and section not in ("supervisorctl", "include")
+    ],
     "warnings": options.parse_warnings + options.parse_criticals,
     "supervisord": {name: plain(getattr(options, name)) for name in
                     ("minfds", "nodaemon", "logfile", "logfile_maxbytes", "uid")},
@@ -94,11 +105,11 @@ def nodes_of(understood: Mapping[str, Any]) -> dict[str, Any]:
 
 def test_the_shipped_files_are_understood_without_a_warning(read: Read) -> None:
     understood = read()
-    assert understood["warnings"] == []
+    assert understood["warnings"] == understood["unknown"] == []
     assert list(nodes_of(understood)) == [node.id for node in load(ROOT)]
     assert set(understood["programs"]) == {"n1", "n2", "n3", "nginx", "health"}
     with_brokers = read(f"{INCLUDED} redis.conf rabbitmq.conf")
-    assert with_brokers["warnings"] == []
+    assert with_brokers["warnings"] == with_brokers["unknown"] == []
     assert set(with_brokers["programs"]) == {*understood["programs"], *BROKERS}
 
 
@@ -181,7 +192,7 @@ def test_the_rotated_files_of_the_comments_work_in_their_place(read: Read, tmp_p
         )
 
     understood = read(f"{INCLUDED} redis.conf rabbitmq.conf", change=rotated)
-    assert understood["warnings"] == []
+    assert understood["warnings"] == understood["unknown"] == []
     for name, program in understood["programs"].items():
         stream = "stderr" if name == "health" else "stdout"
         assert program[f"{stream}_logfile"] == f"{tmp_path}/log/{name}.log"
@@ -224,7 +235,9 @@ def test_another_node_changes_nothing_of_those_that_are_there(read: Read) -> Non
 
 
 def test_the_section_with_numprocs_makes_the_same_nodes(read: Read) -> None:
-    classic = nodes_of(read(INCLUDED.replace("nodes.conf", "variants/numprocs.conf")))
+    understood = read(INCLUDED.replace("nodes.conf", "variants/numprocs.conf"))
+    assert understood["unknown"] == []
+    classic = nodes_of(understood)
     assert {node.pop("group") for node in classic.values()} == {"nodes"}
     usual = nodes_of(read())
     for name, node in usual.items():

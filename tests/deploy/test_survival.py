@@ -25,9 +25,13 @@ from tests.deploy.load import (
 from tests.support.crowd import Crowd
 from tests.support.waiting import wait_until
 
-pytestmark = pytest.mark.parametrize(
-    "scale", [SHORT, pytest.param(FULL, marks=pytest.mark.soak)], ids=["short", "full"], scope="module"
-)
+pytestmark = [
+    pytest.mark.parametrize(
+        "scale", [SHORT, pytest.param(FULL, marks=pytest.mark.soak)], ids=["short", "full"], scope="module"
+    ),
+    # The machine may be busy; it is done in a quarter of that.
+    pytest.mark.timeout(300),
+]
 
 NEWCOMERS = 60
 # A worker looks every second whether its master is there, and then lets its clients go.

@@ -53,7 +53,11 @@ class Nginx(Server):
         self._replacements = dict(replacements or {})
         (self.folder / "run").mkdir()
         (self.folder / "data" / "nginx").mkdir(parents=True)
-        self.configure(nodes)
+        try:
+            self.configure(nodes)
+        except BaseException:
+            self.close()
+            raise
 
     # What Server asks.
 

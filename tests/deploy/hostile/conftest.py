@@ -17,6 +17,10 @@ from tests.support.waiting import wait_until
 # What one address may do at each node; a test that comes to that has an address of its own.
 SIGN_INS = 4
 CONNECTS = 4
+# Another site that is listed.
+PARTNER = "https://partner.example"
+# The one of the nodes that listens on a unix socket; the others have ports.
+UNIX_NODE = "n3"
 
 
 @pytest.fixture(scope="package")
@@ -24,8 +28,14 @@ def nodes() -> Iterator[Nodes]:
     """Three nodes. Nothing that is sent here makes them stumble."""
     with contextlib.ExitStack() as exits:
         started = [
-            ClusterNode(f"n{number}", RATE_SIGN_IN=f"{SIGN_INS}/hour", RATE_CONNECT=f"{CONNECTS}/hour")
-            for number in (1, 2, 3)
+            ClusterNode(
+                node_id,
+                unix=node_id == UNIX_NODE,
+                RATE_SIGN_IN=f"{SIGN_INS}/hour",
+                CORS_ORIGINS=PARTNER,
+                RATE_CONNECT=f"{CONNECTS}/hour",
+            )
+            for node_id in ("n1", "n2", "n3")
         ]
         for node in started:
             exits.callback(node.close)

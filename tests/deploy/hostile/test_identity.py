@@ -8,15 +8,19 @@ import secrets
 import pytest
 
 from tests.deploy.front import Poller, Visitor
-from tests.deploy.hostile.conftest import CONNECTS, SIGN_INS
+from tests.deploy.hostile.conftest import CONNECTS, SIGN_INS, UNIX_NODE
 from tests.deploy.hostile.wire import (
     POLLING,
+    UPGRADE,
     WEBSOCKET,
+    Ear,
     Nodes,
     ask,
+    head,
     heard_of,
     logged,
     new_address,
+    send,
     shake_hands,
     sid_in,
 )
@@ -43,23 +47,55 @@ ELSEWHERE = "203.0.113.7"
 def test_the_logs_have_the_true_address(
     nginx: Nginx, nodes: Nodes, source: str, path: str, lies: tuple[str, ...]
 ) -> None:
-    answer = ask(nginx, path, *lies, source=source)
-    assert answer.status == 404
-    [entry] = logged(nginx, source)
-    [line] = heard_of(nodes, path)
-    assert f"address={source} " in line
-    assert f"request_id={entry['request_id']} " in line
-    assert "forged" not in line
-    assert ELSEWHERE.encode() not in answer.raw
+    for node in nodes:
+        answer = ask(nginx, path, *lies, f"Cookie: NODE={node.node_id}", source=source)
+        assert answer.status == 404
+        assert ELSEWHERE.encode() not in answer.raw
+    entries = logged(nginx, source, len(nodes))
+    for node, entry in zip(nodes, entries, strict=True):
+        [line] = heard_of([node], path)
+        assert f"address={source} " in line
+        assert f"request_id={entry['request_id']} " in line
+        assert "forged" not in line
 
 
-def test_sign_ins_count_for_the_true_address(nginx: Nginx, source: str) -> None:
+@pytest.mark.parametrize("target", ["/x", "/api/v1/rooms", POLLING, WEBSOCKET])
+def test_what_a_node_is_told(source: str, target: str) -> None:
+    """It believes these fields: each is there once, as nginx knows it. Others that say so are gone."""
+    lies = [
+        f"X-Forwarded-For: {ELSEWHERE}",
+        "X-Forwarded-Proto: forged",
+        "X-Forwarded-Host: forged",
+        "X-Request-ID: forged",
+    ]
+    others = ["Forwarded", "X-Real-IP", "Proxy", "X_Forwarded_For", "X-Forwarded-Port", "X-Forwarded-Prefix"]
+    others += ["X-Forwarded-Protocol", "X-Forwarded-Server", "X-Forwarded-Ssl", "Upgrade", "Keep-Alive", "TE"]
+    lies += [f"{name}: forged" for name in others]
+    with Ear() as ear, Nginx([ear.address]) as nginx:
+        assert ask(nginx, target, *lies, *lies[:4], source=source).status == 204
+        fields = ear.fields()
+        host = [f"{HOST}:{nginx.port}"]
+        assert fields["x-forwarded-for"] == [source]
+        assert fields["x-forwarded-proto"] == ["http"]
+        assert fields["x-forwarded-host"] == fields["host"] == host
+        assert fields["x-request-id"] == [logged(nginx, source)[0]["request_id"]]
+        assert fields["connection"] == ["close"]
+        assert not {name.lower() for name in others} & fields.keys()
+        assert "forged" not in str(fields)
+        # Only a WebSocket is handed on as such.
+        send(nginx, head(nginx, target, *UPGRADE[1:], "Connection: Upgrade, close", close=False), source)
+        upgrade = ear.fields().get("upgrade")
+        assert upgrade == (["websocket"] if "socket.io" in target else None)
+
+
+@pytest.mark.parametrize("node", ["n1", UNIX_NODE])
+def test_sign_ins_count_for_the_true_address(nginx: Nginx, source: str, node: str) -> None:
     def sign_in(number: int, source: str) -> int:
         lies = (f"X-Forwarded-For: 203.0.113.{number}", f"X-Real-IP: 203.0.113.{number}")
         body = f"name=Eve+{secrets.token_hex(3)}".encode()
         form = "Content-Type: application/x-www-form-urlencoded"
         return ask(
-            nginx, "/sign-in", *lies, form, "Cookie: NODE=n1", method="POST", body=body, source=source
+            nginx, "/sign-in", *lies, form, f"Cookie: NODE={node}", method="POST", body=body, source=source
         ).status
 
     assert [sign_in(number, source) for number in range(SIGN_INS)] == [303] * SIGN_INS
@@ -68,10 +104,11 @@ def test_sign_ins_count_for_the_true_address(nginx: Nginx, source: str) -> None:
     assert sign_in(0, new_address()) == 303
 
 
-def test_connections_count_for_the_true_address(nginx: Nginx, source: str) -> None:
+@pytest.mark.parametrize("node", ["n1", UNIX_NODE])
+def test_connections_count_for_the_true_address(nginx: Nginx, source: str, node: str) -> None:
     def join_market(number: int) -> bytes:
         lie = f"X-Forwarded-For: 203.0.113.{number}"
-        session = f"{POLLING}&sid={sid_in(ask(nginx, POLLING, lie, 'Cookie: NODE=n1', source=source))}"
+        session = f"{POLLING}&sid={sid_in(ask(nginx, POLLING, lie, f'Cookie: NODE={node}', source=source))}"
         assert ask(nginx, session, lie, method="POST", body=b"40/market,", source=source).status == 200
         return ask(nginx, session, lie, source=source).raw
 

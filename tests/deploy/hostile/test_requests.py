@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.deploy.hostile.conftest import PARTNER
 from tests.deploy.hostile.wire import (
     PAGE_BYTES,
     POLLING,
@@ -17,6 +19,7 @@ from tests.deploy.hostile.wire import (
     UPGRADE,
     WEBSOCKET,
     Answer,
+    Ear,
     Nodes,
     ask,
     chunked,
@@ -67,6 +70,57 @@ def test_a_large_body_that_nobody_wants(nginx: Nginx, source: str) -> None:
         statuses = set(pool.map(post, range(200)))
     assert statuses == {403}
     assert not [line for line in nginx.log().splitlines() if "[error]" in line and f": {source}," in line]
+
+
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+@pytest.mark.parametrize("target", [POLLING, "/api/v1/rooms", "/sign-in"])
+@pytest.mark.parametrize(
+    ("host", "fields"),
+    [
+        ("", (f"Access-Control-Request-Headers: {'x' * 7_900}",)),
+        (
+            "",
+            (
+                f"Access-Control-Request-Headers: {'x' * 7_900}",
+                f"Origin: {PARTNER}",
+                "Access-Control-Request-Method: GET",
+            ),
+        ),
+        ("h" * 7_000, (f"Origin: http://{'h' * 7_000}",)),
+        ("", (f"Sec-WebSocket-Protocol: {'p' * 7_900}",)),
+    ],
+    ids=["request headers", "request headers of a partner", "origin", "protocol"],
+)
+def test_nothing_that_is_echoed_is_too_large_for_nginx(
+    nginx: Nginx, source: str, method: str, target: str, host: str, fields: tuple[str, ...]
+) -> None:
+    """It would count as a failure of the node, and three of them take the node from everybody."""
+    request = f"{method} {target} HTTP/1.1\r\nHost: {host or 'x'}\r\nConnection: close\r\n"
+    data = request.encode() + "".join(f"{field}\r\n" for field in fields).encode() + b"\r\n"
+    assert send(nginx, data, source).status < 500
+    assert not [line for line in nginx.log().splitlines() if "[error]" in line and f": {source}," in line]
+
+
+@pytest.mark.parametrize("target", ["/x", "/api/v1/x", POLLING])
+def test_a_request_at_which_nodes_hang_up_takes_them_from_nobody(target: str) -> None:
+    """Should there be one after all: its sender gets an error, and everybody else a node."""
+    with contextlib.ExitStack() as exits:
+        ears = [exits.enter_context(Ear()) for _ in range(3)]
+        nginx = exits.enter_context(Nginx([ear.address for ear in ears]))
+        cookies = ["", *(f"Cookie: NODE=n{number}" for number in (1, 2, 3))]
+        for cookie in cookies * 5:
+            assert ask(nginx, target, Ear.HANG_UP, *filter(None, [cookie])).status == 503
+        for cookie in cookies * 2:
+            assert ask(nginx, target, *filter(None, [cookie])).status == 204, cookie
+
+
+@pytest.mark.parametrize(
+    "body", [b"[" * 200_000, b'{"a":' * 100_000, b"9" * 900_000, b"[" * 50_000 + b"]" * 50_000]
+)
+def test_json_that_is_too_deep_or_too_long(nginx: Nginx, body: bytes) -> None:
+    """The fixture of the nodes sees that they write no stack trace."""
+    answer = ask(nginx, "/api/v1/rooms", "Content-Type: application/json", method="POST", body=body)
+    assert answer.status in (400, 401)
 
 
 @pytest.mark.parametrize("size", [9_000, 60_000])
@@ -183,7 +237,6 @@ def test_methods(nginx: Nginx, source: str, method: str) -> None:
         "/static/img/logo.svg",
         "/socket.io",
         "/x",
-        "/socket.io/../x",
     ],
 )
 def test_only_socket_io_is_upgraded(nginx: Nginx, target: str) -> None:
@@ -191,6 +244,27 @@ def test_only_socket_io_is_upgraded(nginx: Nginx, target: str) -> None:
         nginx, head(nginx, target, *UPGRADE[1:], "Connection: Upgrade, close", close=False), until=SID
     )
     assert answer.status != 101
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/x/../healthz",
+        "/socket.io/../x",
+        "/%73ocket.io/%2e%2e/x",
+        "/./x",
+        "/x/.",
+        "/..",
+        "/socket.io/..%2fx?y",
+    ],
+)
+def test_a_path_that_nginx_and_a_node_would_read_differently(nginx: Nginx, source: str, target: str) -> None:
+    """By its dots a request would come to the node past the rules of the place where it is served."""
+    assert ask(nginx, target, source=source).status == 400
+    never_left_nginx(nginx, source)
+    # What only looks like it is served.
+    assert ask(nginx, "/healthz?x=/../y", source=source).status == 200
+    assert ask(nginx, "/.well-known/x..y/...", source=source).status == 404
 
 
 @pytest.mark.parametrize("protocol", ["h2c", "TLS/1.0", "websocket2", ""])

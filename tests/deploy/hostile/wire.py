@@ -8,6 +8,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -180,6 +181,52 @@ def sid_in(answer: Answer) -> str:
     found = SID.search(answer.raw)
     assert found, answer.raw[:2000]
     return found[1].decode()
+
+
+class Ear:
+    """Stands in for a node, for `with`. It keeps the head of the last request, and answers all alike.
+
+    All but one: it hangs up on those that have `HANG_UP` in their head, as no node should.
+    """
+
+    HANG_UP = "X-Poison: yes"
+    ANSWER = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._listener = socket.create_server((HOST, 0))
+        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._serve)
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    heard = b""
+                    while b"\r\n\r\n" not in heard and (data := connection.recv(65536)):
+                        heard += data
+                    self._head = heard
+                    if self.HANG_UP.encode() not in heard:
+                        connection.sendall(self.ANSWER)
+
+    def fields(self) -> dict[str, list[str]]:
+        """The fields of the last request's head, by their names in lower case."""
+        found: dict[str, list[str]] = {}
+        for line in self._head.decode("latin-1").split("\r\n\r\n")[0].split("\r\n")[1:]:
+            name, _, value = line.partition(":")
+            found.setdefault(name.lower(), []).append(value.strip())
+        return found
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Wakes `accept`, which closing alone does not.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
 
 
 def chunked(size: int) -> bytes:

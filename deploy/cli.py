@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import signal
 import sys
 import time
 from collections import deque
@@ -122,6 +123,9 @@ def up(count: int, port: int, balance: Balance, unix_sockets: bool, folder: Path
     machine.check()
     parts = [f"{count} node{'' if count == 1 else 's'}", "nginx", *brokers]
     click.echo(f"Starting {', '.join(parts)} ...")
+    # Like Ctrl-C, and like a terminal that is closed: what has been started by then is ended.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     machine.start()
     click.echo(_welcome(machine))
 
@@ -130,7 +134,8 @@ def up(count: int, port: int, balance: Balance, unix_sockets: bool, folder: Path
 @folder_option
 def down(folder: Path) -> None:
     """End the cluster, with its data, and leave nothing behind."""
-    Machine.find(folder).stop()
+    if not Machine(folder).stop():
+        raise ClusterError(f"no cluster runs in {folder}")
     click.echo("The cluster has ended, and its folder is removed.")
 
 

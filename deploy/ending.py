@@ -41,9 +41,10 @@ def stop_gently(control: Control, nodes: Sequence[Node]) -> None:
         control.stop(name)
 
 
-def end(folder: Path, state: State, supervisord: subprocess.Popen[bytes] | None) -> None:
+def end(folder: Path, state: State | None, supervisord: subprocess.Popen[bytes] | None) -> None:
     """Kill what still runs, and remove the folder. What the brokers might put in order is thrown away.
 
+    :param state: None: its folder has been removed while it ran.
     :param supervisord: if it was started by this process.
     :raises ClusterError: when something cannot be ended.
     """
@@ -51,5 +52,5 @@ def end(folder: Path, state: State, supervisord: subprocess.Popen[bytes] | None)
         raise ClusterError(f"processes of the cluster that cannot be ended: {', '.join(map(str, left))}")
     if supervisord is not None:
         supervisord.wait()
-    if folder.exists():
+    if state is not None and folder.exists():
         shutil.rmtree(folder)

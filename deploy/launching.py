@@ -27,7 +27,7 @@ from deploy.layout import (
     nginx_program,
 )
 from deploy.render import Balance
-from deploy.state import ClusterError, State, alone
+from deploy.state import ClusterError, State, alone, running
 
 # A migration of a large database on a busy machine.
 COMMAND_SECONDS = 300.0
@@ -119,6 +119,11 @@ def claim(folder: Path, plan: Plan) -> State:
             raise ClusterError(
                 f"a cluster runs in {folder} already, http://{HOST}:{found.ports.nginx}: stop it with "
                 "`make cluster-stop`, or name another folder with --folder"
+            )
+        if found is None and running(folder, None):
+            raise ClusterError(
+                f"a cluster runs that was started in {folder}, which somebody has removed: stop it with "
+                "`make cluster-stop`"
             )
         if found is None and folder.exists() and any(folder.iterdir()):
             raise ClusterError(f"{folder} is not empty, and no cluster's: name another folder with --folder")

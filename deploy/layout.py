@@ -155,7 +155,7 @@ def check_nginx_version(balance: Balance) -> None:
 
 def make_folders(folder: Path) -> None:
     """Make the folder and those in it, for the user alone: there are secrets in it."""
-    folder.mkdir(mode=0o755, parents=True)
+    folder.mkdir(mode=0o700, parents=True)
     for name in (
         *("config", "log", "nginx", "run", "run/nodes", "supervisor"),
         *("data", "data/nginx", "data/redis", "data/rabbitmq", "data/spool"),

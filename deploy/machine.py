@@ -32,7 +32,7 @@ from deploy.layout import BROKERS, HOST, free_ports, write_files
 from deploy.nodes import Node, NodesError, parse, with_node, without_node, write
 from deploy.readiness import HopelessError, Readiness
 from deploy.render import NODES_FILE, Balance
-from deploy.state import ClusterError, State, alone
+from deploy.state import ClusterError, State, alone, running
 
 __all__ = ["ClusterError", "Machine"]
 
@@ -172,9 +172,10 @@ class Machine:
         except HopelessError as error:
             raise ClusterError(f"{error}.{self._tail(error.program)}") from None
 
-    def stop(self) -> None:
-        """End everything, and remove the folder. Does nothing when there is none.
+    def stop(self) -> bool:
+        """End everything, and remove the folder.
 
+        :returns: whether there was anything.
         :raises ClusterError: when something cannot be ended.
         """
         there = State.load(self.folder)
@@ -185,12 +186,15 @@ class Machine:
             self._found = None
             if self._process is not None:
                 self._process.poll()
-        if self._found is None:
-            return
+            return False
+        # Somebody may also have removed the folder of one that runs.
+        if self._found is None and not running(self.folder, None):
+            return False
         # Of one that died while it was made, the list may be missing.
         with contextlib.suppress(ControlError, OSError, NodesError):
             stop_gently(self.control, self.nodes)
         self._end()
+        return True
 
     def __enter__(self) -> Self:
         return self.start()
@@ -361,6 +365,6 @@ class Machine:
 
     def _end(self) -> None:
         """Kill what still runs, and remove the folder."""
-        end(self.folder, self._state, self._process)
+        end(self.folder, self._found, self._process)
         self._process = None
         self._found = None

@@ -40,26 +40,27 @@ def of_cluster(folder: Path, session: int, cwds: tuple[Path, ...]) -> list[int]:
     """Find what a cluster has running, but not the caller.
 
     By the mark in the environment, which a program inherits whoever its parent has become; and since nginx
-    and Redis write their titles over it, by the session, which supervisord leads and whose id stays taken
-    until the last member has ended.
+    and Redis write their titles over it, by the session of those that have it.
 
-    :param session: the process id that supervisord has, or had; 0: none yet.
+    :param session: which supervisord leads, or led, for the case that none of those is left; 0: unknown. Its
+        id stays taken until the last member has ended.
     :param cwds: folders that its programs are started in; a session that took the id later has others.
     """
     mark = f"{MARK}={folder}".encode()
-    found = []
+    sessions: dict[int, int] = {}
+    marked = set()
     for pid in _pids():
-        if pid == os.getpid():
-            continue
-        stat = _stat(pid)
-        if stat is None:
-            continue
-        with contextlib.suppress(OSError):
-            if mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0") or (
-                session and int(stat[SESSION]) == session and (PROC / str(pid) / "cwd").readlink() in cwds
-            ):
-                found.append(pid)
-    return found
+        if pid != os.getpid() and (stat := _stat(pid)):
+            sessions[pid] = int(stat[SESSION])
+            with contextlib.suppress(OSError):
+                if mark in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
+                    marked.add(pid)
+    ours = {sessions[pid] for pid in marked}
+    return [
+        pid
+        for pid, its in sessions.items()
+        if pid in marked or its in ours or (session and its == session and _cwd(pid) in cwds)
+    ]
 
 
 def end_all(find: Callable[[], list[int]], timeout_seconds: float = 10.0) -> list[int]:
@@ -83,6 +84,13 @@ def end_all(find: Callable[[], list[int]], timeout_seconds: float = 10.0) -> lis
 
 def _pids() -> Iterator[int]:
     return (int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit())
+
+
+def _cwd(pid: int) -> Path | None:
+    try:
+        return (PROC / str(pid) / "cwd").readlink()
+    except OSError:
+        return None
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -43,7 +43,12 @@ class Scale:
     @property
     def settings(self) -> dict[str, str]:
         """The nodes' settings."""
-        return {"DRAIN_SECONDS": f"{self.drain_seconds:g}", "GRACEFUL_TIMEOUT_SECONDS": "30"}
+        return {
+            "DRAIN_SECONDS": f"{self.drain_seconds:g}",
+            "GRACEFUL_TIMEOUT_SECONDS": "30",
+            # On a machine that is busy with other things an answer may come late, but it comes.
+            "DATABASE_TIMEOUT_SECONDS": "20",
+        }
 
 
 SHORT = Scale(guests=90, per_second=20, messages=40, drain_seconds=2)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,7 +19,8 @@ from deploy import layout, processes
 from deploy.machine import ClusterError, Machine
 from deploy.state import FILE, State
 from tests.deploy.commands import SETTINGS, Trace, node_by_cookie, of_folder, run
-from tests.support.servers import HOST, ROOT, Postgres, free_port
+from tests.support.servers import HOST, ROOT, Postgres, child_environment, free_port
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.timeout(240)
 
@@ -41,8 +46,22 @@ def test_five_nodes_by_unix_sockets_with_postgresql_and_an_end_that_leaves_nothi
             machine.stop()
 
 
+def test_a_cluster_whose_folder_was_removed_is_found_all_the_same(tmp_path: Path) -> None:
+    place = tmp_path / "c"
+    machine = Machine(place, 1, ("redis",), settings=SETTINGS).start()
+    try:
+        trace = Trace(machine)
+        shutil.rmtree(place)
+        run("up", "--folder", str(place), status=1, said="which somebody has removed: stop it with")
+        run("down", "--folder", str(place), said="has ended")
+        assert trace.left() == []
+    finally:
+        machine.stop()
+    run("down", "--folder", str(place), status=1, said="no cluster runs in")
+
+
 def test_what_a_reboot_has_left_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RATE_SEND", "often")  # what happens to be set here is not for the nodes
+    monkeypatch.setenv("CHAT_ROOMS_MAX", "many")  # what happens to be set here is not for the nodes
     place = tmp_path / "c"
     machine = Machine(place, 1, ("redis",), settings=SETTINGS).start()
     state = State.load(place)
@@ -130,6 +149,26 @@ def test_a_start_that_fails_shows_the_log_and_cleans_up(
             Machine(tmp_path / "c", 1, ("redis",), settings=SETTINGS).start()
     assert list(tmp_path.iterdir()) == []
     assert of_folder(tmp_path / "c") == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_that_is_interrupted_cleans_up(tmp_path: Path, number: signal.Signals) -> None:
+    place = tmp_path / "c"
+    up = subprocess.Popen(
+        [sys.executable, "-m", "deploy", "up", "--folder", str(place)],
+        cwd=ROOT,
+        env=child_environment(SETTINGS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    wait_until(lambda: (place / "log/n1.log").exists() or up.poll(), "the nodes are started", 60)
+    trace = Trace(Machine.find(place))
+    up.send_signal(number)
+    said, _ = up.communicate(timeout=60)
+    assert up.returncode == 1, said
+    assert "Traceback" not in said
+    assert trace.left() == []
 
 
 def test_the_files_follow_from_the_list_and_keep_their_way_of_balancing(tmp_path: Path) -> None:

@@ -161,7 +161,7 @@ def test_a_balancer_in_front_is_believed_and_nobody_else(machine: Machine) -> No
 def test_a_renewed_certificate_is_served(machine: Machine) -> None:
     machine.do("hook")
     machine.run(
-        "install -d /root/live; openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 30 "
+        "install -d /root/live; openssl req -x509 -newkey rsa:2048 -nodes -days 30 "
         "-subj /CN=renewed.example.org -keyout /root/live/privkey.pem -out /root/live/fullchain.pem"
     )
     before = machine.pids()

@@ -8,7 +8,7 @@ from flask import Flask
 
 from app import chat, logs, market, web
 from app.extensions import cors, db, limiter, socketio
-from app.lifecycle import Lifecycle
+from app.lifecycle import Lifecycle, UnderWay
 from app.realtime import Emitter, QueueOptions, cli
 from app.realtime.drain import Drain
 from config import Settings, SettingsError, load_settings
@@ -38,14 +38,19 @@ def create_app(settings: Settings | None = None) -> Flask:
     chat.init_app(app, socketio, settings)
     web.init_app(app, settings)
 
-    # Stopping goes backwards, after the drain: no new ticks, what is queued is emitted, whoever is left is
-    # let go, and the other nodes have got everything. A fifth of the time each leaves a fifth to gunicorn.
-    patience_seconds = settings.stop_seconds / 5
+    under_way = UnderWay(app.wsgi_app)
+    app.wsgi_app = under_way  # type: ignore[method-assign]
+
+    # Stopping goes backwards, after the drain: no new ticks, whoever is left is let go, what is in hand is
+    # finished, what is queued is emitted, and the other nodes have got everything. A sixth of the time each
+    # leaves a sixth to gunicorn.
+    patience_seconds = settings.stop_seconds / 6
     lifecycle = Lifecycle()
     lifecycle.add(stop=lambda: db.disconnect(app))
     lifecycle.add(socketio.start_queue, lambda: socketio.close(patience_seconds))
-    lifecycle.add(stop=lambda: drain.finish(patience_seconds))
     lifecycle.add(emitter.start, lambda: emitter.stop(patience_seconds))
+    lifecycle.add(stop=lambda: under_way.wait(patience_seconds))
+    lifecycle.add(stop=lambda: drain.finish(patience_seconds))
     if feed:
         lifecycle.add(feed.start, lambda: feed.stop(patience_seconds))
     app.extensions.update(lifecycle=lifecycle, drain=drain, emitter=emitter, feed=feed)

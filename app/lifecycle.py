@@ -3,16 +3,47 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import Any
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
 # gunicorn itself looks once a second; this decides how soon clients of a stopping node move on.
 WATCH_SECONDS = 0.1
+
+
+class UnderWay:
+    """Counts the requests in hand, so that a stop takes nothing from under them.
+
+    A WebSocket is one request from its handshake to its end, and its events are handled within.
+    """
+
+    def __init__(self, wsgi_app: WSGIApplication) -> None:
+        self._wsgi_app = wsgi_app
+        self.requests = 0
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        self.requests += 1
+        try:
+            return self._wsgi_app(environ, start_response)
+        finally:
+            self.requests -= 1
+
+    def wait(self, timeout_seconds: float) -> None:
+        """Wait until none is left; those that take longer are told in the log."""
+        deadline = time.monotonic() + timeout_seconds
+        while self.requests and time.monotonic() < deadline:
+            gevent.sleep(WATCH_SECONDS)
+        if self.requests:
+            logger.warning("stopping with %d requests under way", self.requests)
 
 
 class Lifecycle:

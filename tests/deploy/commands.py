@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -40,6 +41,14 @@ def run(
     return done
 
 
+def alive(process: psutil.Process) -> bool:
+    """Whether a process has not ended, whether or not its parent has noticed."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
 def of_folder(folder: Path) -> list[psutil.Process]:
     """Every process that has to do with a folder: by its arguments, environment, directory or open files."""
     found = []
@@ -65,26 +74,24 @@ class Trace:
         state = State.load(machine.folder)
         assert state is not None
         self.folder = machine.folder
-        self.processes = [
-            psutil.Process(pid) for pid in processes.of_cluster(machine.folder, state.pid, (ROOT,))
-        ]
-        self.processes += [p for p in of_folder(machine.folder) if p not in self.processes]
+        self.processes = set(of_folder(machine.folder))
+        for pid in processes.of_cluster(machine.folder, state.pid, (ROOT,)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.processes.add(psutil.Process(pid))
         # By the very processes and by their ports, since nginx and Redis hide where they come from.
-        self.ports = {
-            connection.laddr.port
-            for process in self.processes
-            for connection in process.net_connections("tcp")
-            if connection.status == psutil.CONN_LISTEN
-        }
+        self.ports = set()
+        for process in self.processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                self.ports |= {
+                    connection.laddr.port
+                    for connection in process.net_connections("tcp")
+                    if connection.status == psutil.CONN_LISTEN
+                }
         # supervisord, the listener, nginx and a worker, Redis, and the nodes.
         assert len(self.processes) >= 5 + len(machine.nodes)
 
     def left(self) -> list[object]:
-        running = [
-            process
-            for process in {*self.processes, *of_folder(self.folder)}
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-        ]
+        running = [process for process in self.processes | set(of_folder(self.folder)) if alive(process)]
         files = [self.folder] if self.folder.exists() else []
         return [*running, *files, *(port for port in self.ports if layout.listens(port))]
 

@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from deploy.cli import main
 from deploy.machine import ClusterError, Machine
 from deploy.nodes import Node
-from tests.deploy.commands import Trace, node_by_cookie, run
+from tests.deploy.commands import Trace, alive, node_by_cookie, run
 from tests.support.servers import HOST, ROOT, child_environment, free_port
 from tests.support.waiting import wait_until
 
@@ -144,9 +144,7 @@ def test_kill_ends_master_and_worker_and_the_node_comes_back(
     before = pids(machine)
     old = [psutil.Process(before["n1"]), psutil.Process(machine.worker_pid("n1"))]
     assert "n1 is dead" in deploy("kill", "n1")
-    wait_until(
-        lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in old), "both are gone"
-    )
+    wait_until(lambda: not any(map(alive, old)), "both are gone")
     machine.wait_ready()
     after = pids(machine)
     assert after.pop("n1") != before.pop("n1")

@@ -162,10 +162,12 @@ def test_a_start_that_is_interrupted_cleans_up(tmp_path: Path, number: signal.Si
         stderr=subprocess.STDOUT,
         text=True,
     )
-    wait_until(lambda: (place / "log/n1.log").exists() or up.poll(), "the nodes are started", 60)
-    trace = Trace(Machine.find(place))
-    up.send_signal(number)
-    said, _ = up.communicate(timeout=60)
+    with up:
+        # supervisord, the listener, the brokers and their mapper, nginx, and three nodes.
+        wait_until(lambda: len(of_folder(place)) >= 9 or up.poll() is not None, "the nodes are started", 90)
+        trace = Trace(Machine.find(place))
+        up.send_signal(number)
+        said, _ = up.communicate(timeout=60)
     assert up.returncode == 1, said
     assert "Traceback" not in said
     assert trace.left() == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -107,6 +109,35 @@ def test_a_worker_without_its_master_lets_go_of_the_port_and_of_its_clients(gath
         assert_no_traceback(node)
         node.start()
         wait_until(lambda: client.connects == 2, "the client to come back")
+
+
+def test_what_is_in_hand_is_finished_and_told(redis: Redis, gather: Gather) -> None:
+    """A send that waits for the database when its client is let go is stored, and others hear of it."""
+    shared = {"MESSAGE_QUEUE": redis.url, "CHANNEL": "in-hand"}
+    with (
+        Node(GRACEFUL_TIMEOUT_SECONDS="30", **shared) as first,
+        Node(first.database_url, **shared) as second,
+    ):
+        ada, bob = gather(first).join("Ada"), gather(second).join("Bob")
+        room = general(ada)
+        database = sqlite3.connect(first.folder / "chat.db", isolation_level=None, timeout=10)
+        with contextlib.closing(database):
+            database.execute("BEGIN IMMEDIATE")
+            ada.emit("typing", {"room": room, "active": True})
+            ada.emit("send", {"room": room, "client_id": new_client_id(), "text": "Just in time."})
+            # When this has gone all the way, that, right behind it, is in hand.
+            bob.wait_for("typing")
+            first.signal(signal.SIGTERM)
+            wait_until(lambda: "drained: no client is left" in first.log(), "the client to be let go")
+            # A stop that does not wait is over by then.
+            gevent.sleep(1.5)
+            database.execute("COMMIT")
+        assert first.wait() == 0, first.log()
+        assert_no_traceback(first)
+        wait_until(
+            lambda: [message["text"] for message in bob.received("message")] == ["Just in time."],
+            "the other node to hear of it",
+        )
 
 
 # A unix socket.

@@ -83,7 +83,7 @@ def wait_for_new_clients(machine: Machine, *nodes: str) -> None:
     wait_until(ready, f"new clients come to {', '.join(nodes)}", AGAIN_SECONDS)
 
 
-def wait_for_restart(machine: Machine, node: str, before: int, timeout_seconds: float = RUN_SECONDS) -> None:
+def wait_for_restart(machine: Machine, node: str, before: int) -> None:
     """Wait until supervisor has started a node again.
 
     :param before: the process id that it had.
@@ -92,7 +92,7 @@ def wait_for_restart(machine: Machine, node: str, before: int, timeout_seconds: 
     wait_until(
         lambda: program(node).state == "RUNNING" and program(node).pid != before,
         lambda: f"{node} is started again: {program(node)}",
-        timeout_seconds,
+        RUN_SECONDS,
     )
 
 

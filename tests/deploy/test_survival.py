@@ -36,8 +36,8 @@ pytestmark = [
 NEWCOMERS = 60
 # A worker looks every second whether its master is there, and then lets its clients go.
 ORPHAN_SECONDS = 15.0
-# The health listener asks every 5 s, waits for 3 s, acts on the third failure, and leaves a node alone in its
-# first 30 s.
+# The health listener asks every 5 s, waits for 3 s, and acts on the third failure. It leaves a node alone in its
+# first 30 s, and when it is late itself; gunicorn's master, who misses the worker for 30 s, acts then.
 FROZEN_SECONDS = 75.0
 
 
@@ -94,13 +94,11 @@ def test_a_frozen_worker_is_replaced(
 ) -> None:
     crowd.talk(scale.per_second)
     run_to(crowd, scale.messages)
-    master = machine.control.pid("n3")
     worker = machine.worker_pid("n3")
     at = time.monotonic()
     os.kill(worker, signal.SIGSTOP)
-    wait_for_restart(machine, "n3", master, FROZEN_SECONDS)
-    print(f"it was replaced after {time.monotonic() - at:.1f} s")
-    assert not psutil.pid_exists(worker)
+    wait_until(lambda: not psutil.pid_exists(worker), "the frozen worker is ended", FROZEN_SECONDS)
+    print(f"it was ended after {time.monotonic() - at:.1f} s")
     run_to(crowd, scale.messages)
     report = crowd.settle()
     assert_only_its_clients_moved(report, "n3", at)

@@ -31,7 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.init_app(app, resources=web.cors_resources(settings))
     init_socketio(app, settings)
     cli.init_app(app, **queue_options(settings))
-    drain = Drain(socketio, settings.drain_seconds, settings.drain_wait_seconds)
+    drain = Drain(socketio, settings.drain_seconds, settings.drain_wait_seconds, settings.worker_connections)
 
     emitter = Emitter(socketio, settings.emitter_maxsize, settings.emitter_overflow)
     feed = market.init_app(app, socketio, emitter, settings)

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# gunicorn itself looks once a second; this decides how soon clients of a stopping node move on.
 WATCH_SECONDS = 0.1
+# gunicorn looks once a second whether it should stop to listen.
+LISTENING_SECONDS = 3.0
 
 
 class UnderWay:
@@ -27,23 +28,32 @@ class UnderWay:
 
     def __init__(self, wsgi_app: WSGIApplication) -> None:
         self._wsgi_app = wsgi_app
-        self.requests = 0
+        self._greenlets: list[Any] = []
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
-        self.requests += 1
+        greenlet = gevent.getcurrent()
+        self._greenlets.append(greenlet)
         try:
             return self._wsgi_app(environ, start_response)
         finally:
-            self.requests -= 1
+            self._greenlets.remove(greenlet)
 
-    def wait(self, timeout_seconds: float) -> None:
-        """Wait until none is left; those that take longer are told in the log."""
+    def wait(self, timeout_seconds: float) -> int:
+        """Wait until none is left, and end those that take longer.
+
+        A WebSocket whose other side has vanished does not end by itself, and would hold up the process.
+
+        :returns: how many were ended.
+        """
         deadline = time.monotonic() + timeout_seconds
-        while self.requests and time.monotonic() < deadline:
+        while self._greenlets and time.monotonic() < deadline:
             gevent.sleep(WATCH_SECONDS)
-        if self.requests:
-            logger.warning("stopping with %d requests under way", self.requests)
+        left = [greenlet for greenlet in self._greenlets if isinstance(greenlet, gevent.Greenlet)]
+        if left:
+            logger.warning("%d requests took too long, and were ended", len(left))
+            gevent.killall(left, block=False)
+        return len(left)
 
 
 class Lifecycle:
@@ -101,6 +111,14 @@ class Lifecycle:
         def watch() -> None:
             while worker.alive:
                 gevent.sleep(WATCH_SECONDS)
+            # Whoever is let in now must find everything at work.
+            deadline = time.monotonic() + LISTENING_SECONDS
+            while _listens(worker) and time.monotonic() < deadline:
+                gevent.sleep(WATCH_SECONDS)
             self.stop()
 
         gevent.spawn(watch)
+
+
+def _listens(worker: Any) -> bool:
+    return any(sock.fileno() >= 0 for sock in getattr(worker, "sockets", ()))

@@ -19,12 +19,14 @@ import sys  # noqa: E402
 import traceback  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
-from urllib.request import urlopen  # noqa: E402
+from urllib.request import ProxyHandler, build_opener  # noqa: E402
 
 import gevent  # noqa: E402
 
 # sysexits.h: something in the configuration is wrong.
 EXIT_CONFIG = 78
+# For pages, health checks, and answers to those who are refused.
+SPARE_CONNECTIONS = 500
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -43,10 +45,12 @@ except SettingsError as error:
 gc.freeze()
 gc.enable()
 
-bind = f"unix:{settings.unix_socket}" if settings.unix_socket else f"{settings.host}:{settings.port}"
+host = f"[{settings.host}]" if ":" in settings.host else settings.host
+bind = f"unix:{settings.unix_socket}" if settings.unix_socket else f"{host}:{settings.port}"
 worker_class = Worker
 workers = settings.web_concurrency
-worker_connections = settings.worker_connections
+# Whoever is above the limit gets an answer (realtime/drain.py): a worker that accepts no more looks frozen.
+worker_connections = settings.worker_connections + SPARE_CONNECTIONS
 graceful_timeout = settings.graceful_timeout_seconds
 # A worker whose hub is stuck for this many seconds is killed and replaced.
 timeout = 30
@@ -174,7 +178,8 @@ def _announce(worker: Any) -> None:
     host, port = address[:2]
     reach = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
     try:
-        urlopen(f"http://{reach}:{port}/healthz", timeout=10).close()
+        # Not by way of a proxy that the environment names.
+        build_opener(ProxyHandler({})).open(f"http://{reach}:{port}/healthz", timeout=10).close()
     except OSError as error:
         worker.log.error("the application does not answer: %s", error)
     else:

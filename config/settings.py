@@ -61,7 +61,7 @@ class Process(BaseSettings):
     )
     worker_connections: int = setting(
         10_000,
-        "Connections that one worker accepts; each open WebSocket counts as one.",
+        "Clients of one node. Whoever comes when it is full gets 503, and a load balancer asks another node.",
         unit="connections",
         ge=10,
         le=1_000_000,
@@ -85,7 +85,7 @@ class Process(BaseSettings):
         10,
         "How long a stopping node may take for everything; what is left then is cut off. 30 in production.",
         unit="seconds",
-        ge=1,
+        ge=5,
         le=600,
     )
     trusted_proxies: int = setting(
@@ -385,7 +385,7 @@ class ProductionSettings(Settings):
     session_cookie_secure: bool = setting(True, "As in development.")
     database_auto_upgrade: bool = setting(False, "As in development.")
     drain_seconds: float = setting(10.0, "As in development.", ge=0, le=300)
-    graceful_timeout_seconds: int = setting(30, "As in development.", ge=1, le=600)
+    graceful_timeout_seconds: int = setting(30, "As in development.", ge=5, le=600)
 
     @model_validator(mode="after")
     def _check_safety(self) -> Self:

@@ -45,7 +45,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
 
     def _leave(self, *, hurry: bool) -> None:
         # A worker that did not boot has no application, and under --reload it may be a page.
-        drain = getattr(self.wsgi, "extensions", {}).get("drain")
+        drain = getattr(getattr(self, "wsgi", None), "extensions", {}).get("drain")
         if drain is None:
             self.alive = False
             return

@@ -17,7 +17,7 @@ from typing import Protocol
 POLL_SECONDS = 0.25
 # The others may be without a broker for a moment; who is not there again after so long is down.
 OTHERS_SECONDS = 10.0
-# nginx asks a node again that failed to answer: fail_timeout=5s, and then a request must come along.
+# nginx asks a node again as soon as it listens; this is for an nginx that was configured otherwise.
 NGINX_SECONDS = 20.0
 # supervisor kills what has not ended after stopwaitsecs. This is only for a supervisor that does not.
 STOP_SECONDS = 900.0

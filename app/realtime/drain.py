@@ -32,6 +32,10 @@ State = Literal["serving", "draining", "drained"]
 BATCH_SECONDS = 0.1
 # Letting a client go runs its disconnect handlers, which may wait for the database.
 AT_ONCE = 50
+# Whoever has not gone so long after the end, because a disconnect handler hangs, is left to `finish`.
+LAST_SECONDS = 2.0
+# How often it is said that the node is full.
+FULL_LOG_SECONDS = 10.0
 # How long a client that polls may take to fetch what waits for it.
 FETCH_SECONDS = 1.0
 FETCH_POLL_SECONDS = 0.02
@@ -56,10 +60,20 @@ class Drain:
     :param seconds: over how long the clients are let go, 0 or more; 0: all at once.
     :param wait_seconds: how long to serve on before that, 0 or more, while `/readyz` fails already: for load
         balancers that ask now and then.
+    :param max_clients: how many connections there may be; whoever comes then is refused, too.
     """
 
-    def __init__(self, socketio: SocketIO, seconds: float = 0.0, wait_seconds: float = 0.0) -> None:
+    def __init__(
+        self,
+        socketio: SocketIO,
+        seconds: float = 0.0,
+        wait_seconds: float = 0.0,
+        max_clients: int = 1_000_000,
+    ) -> None:
         self.state: State = "serving"
+        self.refused = 0  # because the node was full
+        self._max_clients = max_clients
+        self._full_said_at = -math.inf
         self._engine = socketio.server.eio
         self._seconds = seconds
         self._wait_seconds = wait_seconds
@@ -127,9 +141,19 @@ class Drain:
 
     def _handle_request(self, environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
         """Stand before the engine: who has a session is served to the end."""
-        if self.state != "serving" and "sid" not in parse_qs(environ.get("QUERY_STRING", "")):
-            return _refuse(environ, start_response)
-        return self._serve(environ, start_response)
+        if self.state == "serving" and len(self._engine.sockets) < self._max_clients:
+            return self._serve(environ, start_response)
+        if "sid" in parse_qs(environ.get("QUERY_STRING", "")):
+            return self._serve(environ, start_response)
+        if self.state == "serving":
+            self._say_full()
+        return _refuse(environ, start_response)
+
+    def _say_full(self) -> None:
+        self.refused += 1
+        if time.monotonic() - self._full_said_at >= FULL_LOG_SECONDS:
+            self._full_said_at = time.monotonic()
+            logger.warning("full: %d clients, and %d were refused so far", self._max_clients, self.refused)
 
     def _open(self) -> list[Any]:
         return [socket for socket in self._engine.sockets.values() if not socket.closed]
@@ -140,20 +164,25 @@ class Drain:
         pool = Pool(AT_ONCE)
         leaving: set[str] = set()
         # Also those whose handshake was under way when it began.
-        while open_sockets := self._open():
+        while (open_sockets := self._open()) and time.monotonic() < deadline + LAST_SECONDS:
             left = [socket for socket in open_sockets if socket.sid not in leaving]
             random.shuffle(left)
             seconds_left = 0.0 if self._hurried.is_set() else deadline - time.monotonic()
-            for socket in left[: batch_size(len(left), seconds_left)]:
+            # No more than fit: to wait for a place would be to wait for a handler that hangs.
+            for socket in left[: min(batch_size(len(left), seconds_left), pool.free_count())]:
                 leaving.add(socket.sid)
                 pool.spawn(self._let_go, socket)
             pause = BATCH_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 - no secret
             if self._hurried.is_set():
+                deadline = min(deadline, time.monotonic())
                 gevent.sleep(pause)
             else:
                 self._hurried.wait(pause)
         self.state = "drained"
-        logger.info("drained: no client is left")
+        if open_sockets:
+            logger.warning("drained, but for %d clients that could not be let go", len(open_sockets))
+        else:
+            logger.info("drained: no client is left")
 
     def _let_go(self, socket: Any) -> None:
         # What waits for a WebSocket is written before it ends; who polls must come for it.
@@ -187,4 +216,4 @@ def _refuse(_environ: dict[str, Any], start_response: Callable[..., object]) -> 
         "503 Service Unavailable",
         [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")],
     )
-    return [b"This node is stopping."]
+    return [b"This node takes no clients now."]

@@ -22,8 +22,9 @@ REASONS = {
     "signed_out": "You have signed out.",
 }
 
-# A year is what caches take for "for ever" (RFC 9111 sets no limit; RFC 2616 did).
-STATIC_MAX_AGE_SECONDS = 365 * 24 * 3600
+# Not for ever: while a version is deployed, an address of before already has the new contents, and after a
+# rollback caches would go on with them.
+STATIC_MAX_AGE_SECONDS = 600
 
 pages = Blueprint("pages", __name__)
 

@@ -126,7 +126,8 @@ class ReadWhole:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
         answer = self._wsgi_app(environ, start_response)
-        if environ.get("CONTENT_LENGTH", "0") not in ("", "0"):
+        chunked = "HTTP_TRANSFER_ENCODING" in environ
+        if chunked or environ.get("CONTENT_LENGTH", "0") not in ("", "0"):
             left = self._max_bytes
             # The proxy has the body already; whoever else stands there may not keep the node waiting.
             with contextlib.suppress(OSError, gevent.Timeout), gevent.Timeout(READ_SECONDS):

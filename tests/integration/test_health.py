@@ -74,7 +74,7 @@ def test_ready_says_what_it_checked(any_node: Node, any_database_url: str | None
     assert all(check["ok"] and check["reason"] is None for check in body["checks"].values())
     assert body["checks"]["database"]["dialect"] == ("postgresql" if any_database_url else "sqlite")
     alive = requests.get(f"{any_node.url}/healthz", timeout=WAIT_SECONDS)
-    assert (alive.status_code, alive.json()) == (200, {"status": "ok"})
+    assert (alive.status_code, alive.json()) == (200, {"status": "ok", "node": None})
 
 
 def test_a_database_that_is_gone_and_comes_back(postgres: Postgres, gather: Gather) -> None:

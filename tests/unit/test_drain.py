@@ -210,3 +210,36 @@ def test_sids_begin_with_the_name_of_the_node() -> None:
     assert len({named.server.eio.generate_id() for _ in range(100)}) == 100
     unnamed = SocketIO(Flask("app"), async_mode="gevent")
     assert "." not in unnamed.server.eio.generate_id()
+
+
+def test_a_full_node_refuses_newcomers_and_says_so(
+    socketio: SocketIO, sockets: dict[str, Socket], caplog: pytest.LogCaptureFixture
+) -> None:
+    drain = Drain(socketio, max_clients=2)
+    sockets.update(a=Socket("a"), b=Socket("b"))
+    for _ in range(3):
+        assert request(socketio, "EIO=4&transport=polling") == ["503 Service Unavailable"]
+    assert drain.refused == 3
+    assert caplog.text.count("full: 2 clients") == 1, "not a line each"
+    assert request(socketio, "EIO=4&transport=invalid&sid=a") == ["400 BAD REQUEST"], "who is in is served"
+    del sockets["a"]
+    assert request(socketio, "EIO=4&transport=invalid") == ["400 BAD REQUEST"]
+
+
+@pytest.mark.parametrize("hanging", [1, 120])
+def test_handlers_that_hang_do_not_hold_it_up(
+    hanging: int,
+    socketio: SocketIO,
+    sockets: dict[str, Socket],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Also when there are more of them than are let go at once."""
+    monkeypatch.setattr("app.realtime.drain.LAST_SECONDS", 0.3)
+    drain = Drain(socketio)
+    for number in range(hanging):
+        stuck = sockets[f"stuck{number}"] = Socket(f"stuck{number}")
+        stuck.close = lambda **_: gevent.sleep(60)  # type: ignore[method-assign]
+    drain.begin()
+    drain.wait()
+    assert f"but for {hanging} clients" in caplog.text

@@ -5,7 +5,7 @@ import logging
 import gevent
 import pytest
 
-from app.lifecycle import Lifecycle
+from app.lifecycle import Lifecycle, UnderWay
 
 
 class Worker:
@@ -65,3 +65,45 @@ def test_whoever_comes_second_waits_until_all_is_stopped() -> None:
     slow.set()
     gevent.joinall([first, second], timeout=10, raise_error=True)
     assert second.ready()
+
+
+def test_a_stop_begins_when_nobody_can_come_in_any_more() -> None:
+    class Listening:
+        number = 7
+
+        def fileno(self) -> int:
+            return self.number
+
+    stopped = gevent.event.Event()
+    lifecycle = Lifecycle()
+    lifecycle.add(stop=stopped.set)
+    worker = Worker()
+    worker.sockets = [Listening()]  # type: ignore[attr-defined]
+    lifecycle.follow(worker)
+    worker.alive = False
+    assert not stopped.wait(timeout=0.3)
+    worker.sockets[0].number = -1  # type: ignore[attr-defined]
+    assert stopped.wait(timeout=10)
+
+
+def test_what_is_in_hand_is_waited_for_and_what_hangs_is_ended(caplog: pytest.LogCaptureFixture) -> None:
+    answers: list[str] = []
+
+    def serve(environ: dict[str, float], _start: object) -> list[bytes]:
+        gevent.sleep(environ["takes"])
+        answers.append("done")
+        return []
+
+    under_way = UnderWay(serve)  # type: ignore[arg-type]
+    quick = gevent.spawn(under_way, {"takes": 0.1}, None)
+    gevent.sleep(0)
+    assert under_way.wait(10) == 0
+    assert answers == ["done"]
+    assert quick.ready()
+    slow = gevent.spawn(under_way, {"takes": 60}, None)
+    gevent.sleep(0)
+    assert under_way.wait(0.1) == 1
+    slow.join(10)
+    assert slow.ready()
+    assert answers == ["done"]
+    assert "1 requests took too long" in caplog.text

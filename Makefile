@@ -21,16 +21,17 @@ dev: $(VENV)/.installed ## the same, and start again when a file changes
 cluster: cluster-packages $(VENV)/.installed ## three nodes, nginx, Redis and RabbitMQ on this machine (NODES=, PORT=)
 	@$(BIN)/python -m deploy up --nodes $(or $(NODES),3) --port $(or $(PORT),0)
 
-cluster-watch: ## show every second how the cluster is, until Ctrl-C
+cluster-watch: $(VENV)/.installed ## show every second how the cluster is, until Ctrl-C
 	@$(BIN)/python -m deploy watch
 
-cluster-kill: ## kill -9 a part of the cluster, to see what happens (WHAT=n1, redis, rabbitmq, nginx)
+cluster-kill: $(VENV)/.installed ## kill -9 a part of the cluster, to see what happens (WHAT=n1, redis, rabbitmq, nginx)
+	@test -n "$(WHAT)" || { echo "Say which: make cluster-kill WHAT=n1 (or redis, rabbitmq, nginx)"; exit 1; }
 	@$(BIN)/python -m deploy kill $(WHAT)
 
-cluster-roll: ## restart its nodes one by one, as a deploy does
+cluster-roll: $(VENV)/.installed ## restart its nodes one by one, as a deploy does
 	@$(BIN)/python -m deploy roll
 
-cluster-stop: ## end the cluster, and leave nothing behind
+cluster-stop: $(VENV)/.installed ## end the cluster, and leave nothing behind
 	@$(BIN)/python -m deploy down
 
 test: packages check unit faults-short deployment e2e ## everything: lint, types, all tests; installs what is missing
@@ -85,6 +86,7 @@ lock: $(VENV)/.installed-dev ## pin requirements*.in into requirements*.txt
 		--no-emit-index-url --no-emit-find-links --upgrade requirements-dev.in --output-file requirements-dev.txt
 
 clean: ## remove the virtual environment, caches and test results (not your data in instance/)
+	@test ! -e instance/cluster || { echo "A cluster runs: make cluster-stop first"; exit 1; }
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -29,9 +29,15 @@ class UnderWay:
     def __init__(self, wsgi_app: WSGIApplication) -> None:
         self._wsgi_app = wsgi_app
         self._greenlets: list[Any] = []
+        self._over = False
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer a request."""
+        if self._over:
+            # On a connection that was kept open.
+            headers = [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")]
+            start_response("503 Service Unavailable", headers)
+            return [b"This node is stopping."]
         greenlet = gevent.getcurrent()
         self._greenlets.append(greenlet)
         try:
@@ -40,7 +46,7 @@ class UnderWay:
             self._greenlets.remove(greenlet)
 
     def wait(self, timeout_seconds: float) -> int:
-        """Wait until none is left, and end those that take longer.
+        """Wait until none is left, end those that take longer, and take no more.
 
         A WebSocket whose other side has vanished does not end by itself, and would hold up the process.
 
@@ -49,6 +55,7 @@ class UnderWay:
         deadline = time.monotonic() + timeout_seconds
         while self._greenlets and time.monotonic() < deadline:
             gevent.sleep(WATCH_SECONDS)
+        self._over = True
         left = [greenlet for greenlet in self._greenlets if isinstance(greenlet, gevent.Greenlet)]
         if left:
             logger.warning("%d requests took too long, and were ended", len(left))

@@ -81,6 +81,18 @@ def on_starting(server: Any) -> None:
     _try_application()
 
 
+def when_ready(server: Any) -> None:
+    """Keep a unix socket while the node drains: the master would remove it at the first moment of a stop."""
+    if settings.unix_socket:
+        # What it believes of sockets from systemd, which are not its own to remove. The next start does.
+        server.systemd = True
+
+
+def on_reload(server: Any) -> None:
+    """Let the old worker go quickly on HUP: until it is gone, two share the port, and not their sessions."""
+    server.kill_workers(signal.SIGINT)
+
+
 def nworkers_changed(server: Any, new_value: int, old_value: int | None) -> None:
     """Undo a TTIN signal, which asks for one more worker."""
     if old_value is not None and new_value > 1:
@@ -171,6 +183,8 @@ def _try_application() -> None:
 
 def _announce(worker: Any) -> None:
     """Print the address once the application answers there."""
+    if not worker.alive:
+        return
     address = worker.sockets[0].getsockname()
     if not isinstance(address, tuple):
         worker.log.info("ready: %s", address)

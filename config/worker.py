@@ -49,6 +49,7 @@ class Worker(GeventWorker):  # type: ignore[misc]
         if drain is None:
             self.alive = False
             return
+        drain.for_good = True
         if hurry:
             drain.hurry()
         else:

@@ -227,6 +227,8 @@ def watch(folder: Path, production: bool, machine_name: str | None) -> None:
             time.sleep(WATCH_SECONDS)
     except KeyboardInterrupt:
         return
+    except ClusterError as error:
+        click.echo(f"{error}.")
 
 
 @main.command()

@@ -192,6 +192,8 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
             text=True,
             errors="replace",
             timeout=COMMAND_SECONDS,
+            # It bears the cluster's mark, and the session of whoever does is the cluster's (processes.py).
+            start_new_session=True,
             check=False,
         )
     except subprocess.TimeoutExpired:

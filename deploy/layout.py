@@ -120,7 +120,7 @@ def check_programs(brokers: Sequence[str]) -> None:
         paths = ", ".join(path for path, _ in missing.values())
         packages = " ".join(dict.fromkeys(package for _, package in missing.values()))
         raise LayoutError(
-            f"the cluster needs {paths}: `make packages` installs what is missing, or "
+            f"the cluster needs {paths}: `make cluster-packages` installs what is missing, or "
             f"`apt-get install {packages}`"
         )
     if not (Path(sys.prefix) / "bin/supervisord").exists():

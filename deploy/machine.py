@@ -111,7 +111,10 @@ class Machine:
     @property
     def nodes(self) -> list[Node]:
         """The nodes, as its list has them."""
-        return parse(self._nodes_file.read_text("utf-8"))
+        try:
+            return parse(self._nodes_file.read_text("utf-8"))
+        except FileNotFoundError:
+            raise ClusterError(f"the cluster in {self.folder} has ended") from None
 
     @property
     def brokers(self) -> dict[str, str]:

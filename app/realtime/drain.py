@@ -72,6 +72,7 @@ class Drain:
     ) -> None:
         self.state: State = "serving"
         self.refused = 0  # because the node was full
+        self.for_good = False  # the process ends, so there is nothing to resume
         self._max_clients = max_clients
         self._full_said_at = -math.inf
         self._engine = socketio.server.eio
@@ -97,8 +98,8 @@ class Drain:
             self._task = gevent.spawn(self._run)
 
     def resume(self) -> None:
-        """Take clients again."""
-        if self.state != "serving":
+        """Take clients again, unless the process ends."""
+        if self.state != "serving" and not self.for_good:
             self.state = "serving"
             if self._task is not None:
                 self._task.kill(block=False)
@@ -195,10 +196,18 @@ class Drain:
 
     def _sweep(self) -> None:
         # For as long as the process lives: a handshake may be under way.
+        pool = Pool(AT_ONCE)
+        ending: set[str] = set()
+
+        def end(sid: str, socket: Any) -> None:
+            _end(socket)
+            self._engine.sockets.pop(sid, None)
+
         while True:
             for sid, socket in list(self._engine.sockets.items()):
-                _end(socket)
-                self._engine.sockets.pop(sid, None)
+                if sid not in ending and pool.free_count():
+                    ending.add(sid)
+                    pool.spawn(end, sid, socket)
             gevent.sleep(PASS_SECONDS)
 
 

@@ -46,7 +46,15 @@ def list_nodes(timeout_seconds: float) -> None:
 
 @node.command()
 @click.argument("name")
-@timeout
+@click.option(
+    "--timeout",
+    "timeout_seconds",
+    type=click.FloatRange(0.1, 3_600),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait; more than DRAIN_SECONDS.",
+)
 def drain(name: str, timeout_seconds: float) -> None:
     """Let a node send its clients to the others, and wait until they are gone.
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import logging
+import socket
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -29,6 +31,8 @@ CLIENT_PACKETS = frozenset(
 )
 ENGINE_PACKET_TYPES = "0123456"  # Engine.IO protocol, revision 4
 WEBSOCKET_KEY_BYTES = 16
+# For the other side's answer to the end of a WebSocket.
+GOODBYE_SECONDS = 1.0
 
 
 class BadPacketError(Exception):
@@ -107,8 +111,19 @@ def careful_websocket(driver: type) -> type:
         def __init__(self, handler: Any, server: Any) -> None:
             super().__init__(handler, server)
             self._pause = server.sleep
+            self._spawn = server.start_background_task
             # Otherwise a message is in memory before anybody asks how large it is.
             self.server_args["max_message_size"] = server.max_http_buffer_size
+
+        def close(self) -> None:
+            super().close()
+            # The driver waits for the other side's goodbye, which one that has vanished never says.
+            self._spawn(self._cut)
+
+        def _cut(self) -> None:
+            self._pause(GOODBYE_SECONDS)
+            with contextlib.suppress(OSError, AttributeError):
+                self.ws.sock.shutdown(socket.SHUT_RDWR)
 
         def wait(self) -> str | bytes | None:
             # What has arrived is handed out without a switch: a client that floods would keep the hub.

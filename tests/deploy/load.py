@@ -53,7 +53,7 @@ class Scale:
 # 5 s is what we promise. After a cut the library waits for 0.5 to 1.5 s, and if that attempt fails, for
 # another 1.5 to 2.5 s: two attempts come within 4.0 s, and leave one for the handshakes of a third of all
 # clients. (nginx sends the first attempt to another node at once, so a second one is the exception.) It is
-# measured where the machine has nothing else to do; on a busy one the tests of every day give three times that.
+# measured where the machine has nothing else to do; the tests of every day give three times that.
 SHORT = Scale(guests=90, per_second=20, messages=40, drain_seconds=2, back_seconds=15)
 FULL = Scale(guests=300, per_second=50, messages=250, drain_seconds=10, back_seconds=5)
 

@@ -120,11 +120,9 @@ def test_the_generated_file_is_what_the_list_and_the_template_make(read: Read) -
 def test_supervisord_runs_in_the_foreground_and_listens_on_a_socket_of_its_user_only(read: Read) -> None:
     understood = read()
     assert understood["supervisord"]["nodaemon"]
-    # Its log goes to stdout once, not into a file too.
-    assert (understood["supervisord"]["logfile"], understood["supervisord"]["logfile_maxbytes"]) == (
-        "/dev/null",
-        0,
-    )
+    # A file of its own: whoever may ask it to clear its log would have it remove /dev/null.
+    assert understood["supervisord"]["logfile"].endswith("/run/supervisord.log")
+    assert understood["supervisord"]["logfile_maxbytes"] == 1024 * 1024
     (server,) = understood["servers"]
     assert server["section"] == "unix_http_server"
     assert server["chmod"] == 0o700

@@ -134,6 +134,34 @@ def test_a_client_that_comes_late_does_not_hold_the_stop_up(gather: Gather) -> N
         assert_no_traceback(node)
 
 
+def test_a_client_that_has_vanished_does_not_hold_the_stop_up(gather: Gather) -> None:
+    """A phone without a network does not say goodbye to a WebSocket's goodbye."""
+    with Node(GRACEFUL_TIMEOUT_SECONDS="30") as node:
+        vanished = RawClient(node.url, cookie=cookie_header(gather(node).sign_in("Vanished")))
+        with vanished:
+            vanished.join_namespace("/chat")
+            started = time.monotonic()
+            assert node.terminate(timeout_seconds=40) == 0, node.log()
+            assert time.monotonic() - started < 15, node.log()
+        assert "worker has exited cleanly" in node.log()
+        assert "took too long" not in node.log()
+        assert_no_traceback(node)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.1, 0.2, 0.4])
+def test_a_stop_in_the_middle_of_the_start(seconds: float) -> None:
+    node = Node(GRACEFUL_TIMEOUT_SECONDS="30")
+    try:
+        node.launch()
+        wait_until(lambda: "Booting worker" in node.log(), "the worker to be there")
+        time.sleep(seconds)
+        started = time.monotonic()
+        node.terminate(timeout_seconds=40)
+        assert time.monotonic() - started < 15, node.log()
+    finally:
+        node.close()
+
+
 def test_a_connection_that_says_nothing_does_not_hold_the_stop_up() -> None:
     with Node(GRACEFUL_TIMEOUT_SECONDS=str(GRACEFUL_SECONDS)) as node, socket.socket() as silent:
         silent.connect((HOST, node.port))

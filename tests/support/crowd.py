@@ -1,7 +1,7 @@
 """Hundreds of real Socket.IO clients in a process of their own, told what to do, and what became of them.
 
-The clients are in `crowd_program`. Times in the records are seconds of `time.monotonic()`, which on Linux is
-one clock for all processes.
+The clients are in `crowd_guest`, the process in `crowd_program`. Times in the records are seconds of
+`time.monotonic()`, which on Linux is one clock for all processes.
 """
 
 from __future__ import annotations

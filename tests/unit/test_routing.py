@@ -305,6 +305,20 @@ def test_what_is_outstanding_is_bounded() -> None:
     assert len(drive.router.links["one"].outstanding) == OUTSTANDING_MAX
 
 
+def test_a_slow_broker_is_not_chosen_only_to_be_left_again() -> None:
+    """Its successor is found in one look, and told once."""
+    drive = Drive(NAMES, failback_seconds=0.0)
+    late = drive.publish("two")
+    drive.echo("three")
+    drive.wait(0.3)
+    drive.router.came_back("two", late, drive.now)
+    drive.fail("one")
+    drive.router.tick(drive.now)
+    assert drive.router.active == "three"
+    drive.router.tick(drive.now)
+    assert drive.router.active == "three"
+
+
 class RouterMachine(RuleBasedStateMachine):
     """Anything may happen to three brokers; the choice stays reasonable and does not dither."""
 

@@ -250,19 +250,28 @@ class Router:
                         reason = f"healthy again for {self._failback_seconds:g} s"
                         self._activate(link.name, reason)
                         return
-            if self._slow(active):
-                for link in links:
-                    if link.state == "up" and self._much_quicker(link, active):
-                        self._activate(link.name, f"{active.name} is slow")
-                        return
+            if (quicker := self._quicker(active, links)) is not active:
+                self._activate(quicker.name, f"{active.name} is slow")
             return
         for state in ("up", "connecting", "silent"):
             if active is not None and active.state == state:
                 return
             for link in links:
                 if link.state == state and (active is None or link.reaches):
-                    self._activate(link.name, f"{active.name} is {active.state}" if active else "at start")
+                    why = f"{active.name} is {active.state}" if active else "at start"
+                    self._activate(self._quicker(link, links).name, why)
                     return
+
+    def _quicker(self, link: Link, links: list[Link]) -> Link:
+        """Itself, unless it is slow and another is much quicker; so that the next look changes nothing."""
+        while self._slow(link):
+            for other in links:
+                if other.state == "up" and self._much_quicker(other, link):
+                    link = other
+                    break
+            else:
+                break
+        return link
 
     def _slow(self, link: Link) -> bool:
         return (link.rtt_seconds or 0.0) > self._patience_seconds * SLOW_SHARE

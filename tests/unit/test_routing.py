@@ -308,6 +308,8 @@ def test_what_is_outstanding_is_bounded() -> None:
 def test_a_slow_broker_is_not_chosen_only_to_be_left_again() -> None:
     """Its successor is found in one look, and told once."""
     drive = Drive(NAMES, failback_seconds=0.0)
+    drive.router.tick(drive.now)
+    assert drive.router.active == "one"
     late = drive.publish("two")
     drive.echo("three")
     drive.wait(0.3)

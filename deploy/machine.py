@@ -194,7 +194,7 @@ class Machine:
         if self._found is None and not running(self.folder, None):
             return False
         # Of one that died while it was made, the list may be missing.
-        with contextlib.suppress(ControlError, OSError, NodesError):
+        with contextlib.suppress(ClusterError, ControlError, OSError, NodesError):
             stop_gently(self.control, self.nodes)
         self._end()
         return True

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 from flask import Flask  # noqa: E402
 from flask.testing import FlaskClient  # noqa: E402
@@ -16,6 +17,13 @@ from app import create_app  # noqa: E402
 from app.extensions import db, socketio  # noqa: E402
 from app.schema import upgrade  # noqa: E402
 from config import Settings, load_settings  # noqa: E402
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
+
 
 MakeApp = Callable[..., Flask]
 

@@ -87,7 +87,8 @@ def test_a_missing_program_is_named_with_its_package(monkeypatch: pytest.MonkeyP
     check_programs(("redis", "rabbitmq"))
     monkeypatch.setitem(PROGRAMS, "redis", ("/nowhere/redis-server", "redis-server"))
     check_programs(("rabbitmq",))
-    with pytest.raises(LayoutError, match=r"/nowhere/.*`make cluster-packages`.*apt-get install redis-server"):
+    advice = r"/nowhere/.*`make cluster-packages`.*apt-get install redis-server"
+    with pytest.raises(LayoutError, match=advice):
         check_programs(("redis", "rabbitmq"))
 
 

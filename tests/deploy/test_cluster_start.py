@@ -19,6 +19,7 @@ from deploy import layout, processes
 from deploy.machine import ClusterError, Machine
 from deploy.state import FILE, State
 from tests.deploy.commands import SETTINGS, Trace, node_by_cookie, of_folder, run
+from tests.support.clients import People, general
 from tests.support.servers import HOST, ROOT, Postgres, child_environment, free_port
 from tests.support.waiting import wait_until
 
@@ -39,11 +40,29 @@ def test_five_nodes_by_unix_sockets_with_postgresql_and_an_end_that_leaves_nothi
                 assert node_by_cookie(machine, node.id) == node.id
             checks = requests.get(f"{machine.url}/readyz", timeout=10).json()["checks"]
             assert checks["database"]["dialect"] == "postgresql"
+            talk_across(machine, "n1", "n5")
             trace = Trace(machine)
             run("down", "--folder", str(place))
             assert trace.left() == []
         finally:
             machine.stop()
+
+
+def talk_across(machine: Machine, here: str, there: str) -> None:
+    """Two people on two nodes, through nginx: what one writes the other reads."""
+    people = People(machine.url)
+    try:
+        clients = []
+        for node in (here, there):
+            session = people.sign_in(f"At {node}")
+            session.cookies.set("NODE", node, domain=HOST, path="/")
+            clients.append(people.tab(session))
+            assert clients[-1].sid.startswith(f"{node}.")
+        writer, reader = clients
+        sent = writer.send(general(writer), f"From {here} to {there}.")
+        assert reader.wait_for("message", lambda message: message["seq"] == sent["seq"]) == sent
+    finally:
+        people.close()
 
 
 def test_a_cluster_whose_folder_was_removed_is_found_all_the_same(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from supervisor.xmlrpc import Faults, SupervisorTransport
 
 # supervisord answers at once: what takes long is asked for without waiting, and then watched.
 ANSWER_SECONDS = 10.0
+GROUP_SECONDS = 2.0
 POLL_SECONDS = 0.05
 # A node's stopwaitsecs, and some more.
 STOP_SECONDS = 60.0
@@ -227,9 +228,18 @@ class Control:
 
     def _send(self, send: Any, name: str, number: int) -> None:
         pid = self.pid(name)
+        deadline = time.monotonic() + GROUP_SECONDS
         try:
-            # supervisord lets each program lead a process group.
-            send(pid, number)
+            while True:
+                try:
+                    send(pid, number)
+                    return
+                except ProcessLookupError:
+                    # A program leads a process group, a moment after it was forked.
+                    if time.monotonic() > deadline:
+                        raise
+                    os.kill(pid, 0)
+                    time.sleep(POLL_SECONDS)
         except ProcessLookupError:
             raise ControlError(f"{name} has just ended") from None
         except PermissionError:

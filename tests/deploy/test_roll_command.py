@@ -101,7 +101,8 @@ class Site:
     def rolling(self, *options: str) -> Iterator[subprocess.Popen[str]]:
         """Have a roll under way."""
         with subprocess.Popen(
-            self.command(*options),
+            # Who runs the tests by nohup does not mean the roll.
+            ("env", "--default-signal=HUP", *self.command(*options)),
             cwd=self.checkout,
             env=child_environment({}),
             stdout=subprocess.PIPE,

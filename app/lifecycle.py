@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
+from app.realtime.drain import refuse
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -35,9 +37,7 @@ class UnderWay:
         """Answer a request."""
         if self._over:
             # On a connection that was kept open.
-            headers = [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")]
-            start_response("503 Service Unavailable", headers)
-            return [b"This node is stopping."]
+            return refuse(environ, start_response)
         greenlet = gevent.getcurrent()
         self._greenlets.append(greenlet)
         try:

@@ -2,7 +2,8 @@
 
 Run it from the project's root with `python -m benchmarks.clients`; it takes about 30 s. The clients hold
 a WebSocket each and say nothing, on the market; with --chat each is a guest of its own, and all are in the
-first room of the chat, where everybody hears of everybody who comes.
+first room of the chat, where everybody hears of everybody who comes. With --nginx they come through nginx,
+and its memory is told too.
 """
 
 # ruff: noqa: E402 - patch first
@@ -23,6 +24,7 @@ import gevent
 from gevent.pool import Pool
 
 from tests.support.clients import sign_in
+from tests.support.nginx import Nginx
 from tests.support.servers import HOST, Node
 
 COUNT = 2_000
@@ -98,11 +100,26 @@ def worker(master: int) -> int:
     return int(Path(f"/proc/{master}/task/{master}/children").read_text("ascii").split()[0])
 
 
+def shared_out_mb(pid: int) -> float:
+    """How much memory a process has, in MB; what several share is divided among them."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("Pss:"))) / 1024
+
+
+def nginx_kb(nginx: Nginx | None) -> float:
+    """How much memory all workers of nginx have together, in KB."""
+    if nginx is None:
+        return 0.0
+    children = Path(f"/proc/{nginx.pid}/task/{nginx.pid}/children").read_text("ascii").split()
+    return sum(resident_kb(int(pid)) for pid in children)
+
+
 def main() -> None:
     """Print a line for each step."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--count", type=int, default=COUNT, help=f"how many clients (default: {COUNT})")
     parser.add_argument("--chat", action="store_true", help="guests in the chat, not on the market")
+    parser.add_argument("--nginx", action="store_true", help="through nginx (2000 clients of one address)")
     arguments = parser.parse_args()
     if arguments.count < STEPS:
         parser.error(f"--count {arguments.count}: {STEPS} or more")
@@ -110,24 +127,30 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     namespace = "/chat" if arguments.chat else "/market"
 
-    with Node(RATE_CONNECT="1000000/second", WORKER_CONNECTIONS="100000") as node:
+    with contextlib.ExitStack() as stack:
+        settings = {"RATE_CONNECT": "1000000/second", "WORKER_CONNECTIONS": "100000", "TRUSTED_PROXIES": "1"}
+        node = stack.enter_context(Node(**settings))
+        nginx = stack.enter_context(Nginx([f"{HOST}:{node.port}"])) if arguments.nginx else None
+        port = nginx.port if nginx else node.port
         pid = worker(node.pid)
         gevent.sleep(SETTLE_SECONDS)
-        empty_kb = resident_kb(pid)
-        print(f"empty: {empty_kb / 1024:.0f} MB")
-        print("clients  MB in all  KB each  new ones a second")
+        empty_kb, empty_nginx_kb = resident_kb(pid), nginx_kb(nginx)
+        print(f"empty: master {shared_out_mb(node.pid):.0f} MB, worker {shared_out_mb(pid):.0f} MB")
+        print("clients  MB in all  KB each  new ones a second  KB each in nginx")
         connections: list[socket.socket] = []
         pool = Pool(AT_ONCE)
         for step in range(1, STEPS + 1):
             numbers = range(len(connections), arguments.count * step // STEPS)
             cookies = pool.map(lambda number: guest(node, number) if arguments.chat else "", numbers)
             begun = time.monotonic()
-            connections += pool.map(lambda cookie: connect(node.port, namespace, cookie), cookies)
+            connections += pool.map(lambda cookie: connect(port, namespace, cookie), cookies)
             rate = len(numbers) / (time.monotonic() - begun)
             gevent.sleep(SETTLE_SECONDS)
             used_kb = resident_kb(pid)
             each_kb = (used_kb - empty_kb) / len(connections)
-            print(f"{len(connections):7d}  {used_kb / 1024:9.0f}  {each_kb:7.1f}  {rate:17.0f}")
+            proxy_kb = (nginx_kb(nginx) - empty_nginx_kb) / len(connections)
+            figures = f"{len(connections):7d}  {used_kb / 1024:9.0f}  {each_kb:7.1f}  {rate:17.0f}"
+            print(figures + (f"  {proxy_kb:16.1f}" if nginx else ""))
         for connection in connections:
             connection.close()
 

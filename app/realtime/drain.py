@@ -125,7 +125,7 @@ class Drain:
             self._task.kill()
         self.state = "drained"
         # gunicorn goes on accepting for up to a second, and clients come back at once.
-        self._engine.handle_request = _refuse
+        self._engine.handle_request = refuse
         gevent.spawn(self._sweep)
         deadline = time.monotonic() + timeout_seconds
         gevent.sleep(0)
@@ -148,7 +148,7 @@ class Drain:
             return self._serve(environ, start_response)
         if self.state == "serving":
             self._say_full()
-        return _refuse(environ, start_response)
+        return refuse(environ, start_response)
 
     def _say_full(self) -> None:
         self.refused += 1
@@ -219,10 +219,10 @@ def _end(socket: Any) -> None:
         logger.exception("could not close a connection")
 
 
-def _refuse(_environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Answer a client that comes too late; it tries again, and a proxy sends it elsewhere."""
+def refuse(_environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+    """Answer a request that comes too late: whoever sent it tries again, or a proxy sends it elsewhere."""
     start_response(
         "503 Service Unavailable",
         [("Content-Type", "text/plain"), ("Retry-After", "1"), ("Connection", "close")],
     )
-    return [b"This node takes no clients now."]
+    return [b"This node takes nobody now."]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
 import requests
@@ -13,7 +14,7 @@ from deploy import asking
 from tests.support.clients import RawClient, cookie_header
 from tests.support.nginx import Nginx
 from tests.support.servers import HOST, Node
-from tests.support.waiting import WAIT_SECONDS
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 POLL = "/socket.io/?EIO=4&transport=polling"
 
@@ -36,6 +37,20 @@ class ClusterNode(Node):
     def ready(self) -> bool:
         """Ask /readyz, wherever it is."""
         return asking.ready(self.address)[0]
+
+
+@contextlib.contextmanager
+def running(nodes: Sequence[ClusterNode]) -> Iterator[list[ClusterNode]]:
+    """Start nodes at the same time, and end them; nothing that is done to them makes them stumble."""
+    with contextlib.ExitStack() as exits:
+        for node in nodes:
+            exits.callback(node.close)
+            node.launch()
+        for node in nodes:
+            wait_until(node.ready, f"{node.node_id} to be ready", 60)
+        yield list(nodes)
+        for node in nodes:
+            assert "Traceback" not in node.log(), node.log()
 
 
 class Visitor:

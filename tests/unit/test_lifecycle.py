@@ -101,7 +101,7 @@ def test_what_is_in_hand_is_waited_for_and_what_hangs_is_ended(caplog: pytest.Lo
     assert answers == ["done"]
     assert quick.ready()
     said: list[str] = []
-    assert under_way({"takes": 0}, lambda status, _: said.append(status)) == [b"This node is stopping."]  # type: ignore[arg-type]
+    assert under_way({"takes": 0}, lambda status, _: said.append(status)) == [b"This node takes nobody now."]  # type: ignore[arg-type]
     assert said == ["503 Service Unavailable"]
     under_way = UnderWay(serve)  # type: ignore[arg-type]
     slow = gevent.spawn(under_way, {"takes": 60}, None)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 from collections.abc import Iterator
 
 import pytest
 
-from tests.deploy.front import ClusterNode
+from tests.deploy.front import ClusterNode, running
 from tests.deploy.hostile.wire import Nodes, new_address
 from tests.support.certificates import Certificate
 from tests.support.nginx import Nginx
-from tests.support.waiting import wait_until
 
 # What one address may do at each node; a test that comes to that has an address of its own.
 SIGN_INS = 4
@@ -25,26 +23,19 @@ UNIX_NODE = "n3"
 
 @pytest.fixture(scope="package")
 def nodes() -> Iterator[Nodes]:
-    """Three nodes. Nothing that is sent here makes them stumble."""
-    with contextlib.ExitStack() as exits:
-        started = [
-            ClusterNode(
-                node_id,
-                unix=node_id == UNIX_NODE,
-                RATE_SIGN_IN=f"{SIGN_INS}/hour",
-                CORS_ORIGINS=PARTNER,
-                RATE_CONNECT=f"{CONNECTS}/hour",
-            )
-            for node_id in ("n1", "n2", "n3")
-        ]
-        for node in started:
-            exits.callback(node.close)
-            node.launch()
-        for node in started:
-            wait_until(node.ready, f"{node.node_id} to be ready", 60)
+    """Three nodes."""
+    three = [
+        ClusterNode(
+            node_id,
+            unix=node_id == UNIX_NODE,
+            RATE_SIGN_IN=f"{SIGN_INS}/hour",
+            CORS_ORIGINS=PARTNER,
+            RATE_CONNECT=f"{CONNECTS}/hour",
+        )
+        for node_id in ("n1", "n2", "n3")
+    ]
+    with running(three) as started:
         yield started
-        for node in started:
-            assert "Traceback" not in node.log(), node.log()
 
 
 def start(nodes: Nodes, tls: Certificate | None) -> Iterator[Nginx]:

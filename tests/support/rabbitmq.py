@@ -220,10 +220,11 @@ class RabbitMQ(Server):
         """Describe all queues, by name."""
         answer = self.folder / "queues"  # erl_call shortens what it prints
         self.evaluate(
-            f'ok = file:write_file("{answer}", [begin [{{_, {{_, _, _, Name}}}} | Rest] ='
+            # A queue may go away while it is asked.
+            f'ok = file:write_file("{answer}", lists:map(fun(Queue) -> try [{{_, {{_, _, _, Name}}}} | Rest] ='
             " rabbit_amqqueue:info(Queue, [name, messages, consumers, durable, arguments]),"
             ' io_lib:format("~s\\t~w\\t~w\\t~w\\t~0p\\n", [Name | [Value || {_, Value} <- Rest]])'
-            " end || Queue <- rabbit_amqqueue:list()])"
+            " catch exit:_ -> [] end end, rabbit_amqqueue:list()))"
         )
         queues = {}
         for line in answer.read_text().splitlines():

@@ -207,7 +207,8 @@ def test_health_and_readiness(app: Flask, client: FlaskClient) -> None:
     drain.resume()
     assert client.get("/readyz").status_code == 200
     app.extensions["lifecycle"].stop()
-    assert "stopping" in client.get("/readyz").text
+    assert client.get("/readyz").status_code == 503
+    assert "nobody now" in client.get("/readyz").text
 
 
 def test_a_broker_that_does_not_answer_is_told(monkeypatch: pytest.MonkeyPatch, app: Flask) -> None:

@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+NODE_MODULES := tests/js/node_modules/.installed
 GUNICORN := $(BIN)/gunicorn --config config/gunicorn.conf.py
 # HOST= and PORT= on the command line reach the application through the environment.
 export HOST PORT
@@ -34,7 +35,7 @@ cluster-roll: $(VENV)/.installed ## restart its nodes one by one, as a deploy do
 cluster-stop: $(VENV)/.installed ## end the cluster, and leave nothing behind
 	@$(BIN)/python -m deploy down
 
-test: packages check unit faults-short deployment e2e ## everything: lint, types, all tests; installs what is missing
+test: packages check unit transport faults-short deployment e2e ## everything: lint, types, all tests; installs what is missing
 
 check: $(VENV)/.installed-dev ## lint and types
 	$(BIN)/ruff check .
@@ -43,6 +44,9 @@ check: $(VENV)/.installed-dev ## lint and types
 
 unit: $(VENV)/.installed-dev packages ## unit and integration tests (real databases, brokers, gunicorn)
 	$(BIN)/python -m pytest tests/unit tests/integration
+
+transport: $(VENV)/.installed-dev packages $(NODE_MODULES) ## tests of the transport: protocol, real clients, hostile ones
+	$(BIN)/python -m pytest tests/transport -m "not soak"
 
 faults-short: $(VENV)/.installed-dev packages ## the most telling failures of brokers (4 min)
 	$(BIN)/python -m pytest tests/faults
@@ -53,8 +57,9 @@ faults: $(VENV)/.installed-dev packages ## every failure of a broker at full len
 deployment: $(VENV)/.installed-dev packages ## tests of nginx, supervisor and several nodes under load
 	$(BIN)/python -m pytest tests/deploy -m "not soak"
 
-soak: $(VENV)/.installed-dev packages ## the same with full numbers: 300 clients, minutes long
+soak: $(VENV)/.installed-dev packages $(NODE_MODULES) ## the same with full numbers: 300 clients, minutes long
 	$(BIN)/python -m pytest tests/deploy -m soak
+	$(BIN)/python -m pytest tests/transport -m soak
 
 e2e: $(VENV)/.installed-dev packages ## tests in a real browser
 	$(BIN)/python -m pytest tests/e2e
@@ -65,9 +70,11 @@ cluster-packages:
 packages: ## install the Debian packages that the tests need
 	@PYTHON=$(PYTHON) scripts/system-packages tests
 
-bench: $(VENV)/.installed-dev packages ## print the benchmarks' figures
+bench: $(VENV)/.installed-dev packages $(NODE_MODULES) ## print the benchmarks' figures (20 min); writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks.emitter
 	$(BIN)/python -m benchmarks.queue
+	$(BIN)/python -m benchmarks.json_codec
+	$(BIN)/python -m benchmarks.transport --docs
 
 format: $(VENV)/.installed-dev ## format the code
 	$(BIN)/ruff check --fix-only .
@@ -87,7 +94,7 @@ lock: $(VENV)/.installed-dev ## pin requirements*.in into requirements*.txt
 
 clean: ## remove the virtual environment, caches and test results (not your data in instance/)
 	@test ! -e instance/cluster || { echo "A cluster runs: make cluster-stop first"; exit 1; }
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
+	rm -rf $(VENV) tests/js/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis test-results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/bin/python:
@@ -107,5 +114,9 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.txt
 	@touch $@
 
-.PHONY: help run dev test check unit faults faults-short deployment soak e2e packages bench format docs screenshots \
+$(NODE_MODULES): tests/js/package-lock.json $(VENV)/.installed-dev
+	@$(BIN)/python -m tests.support.node_js
+	@touch $@
+
+.PHONY: help run dev test check unit transport faults faults-short deployment soak e2e packages bench format docs screenshots \
 	lock clean cluster cluster-packages cluster-watch cluster-kill cluster-roll cluster-stop

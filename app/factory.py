@@ -9,7 +9,7 @@ from flask import Flask
 from app import chat, logs, market, web
 from app.extensions import cors, db, limiter, socketio
 from app.lifecycle import Lifecycle, UnderWay
-from app.realtime import Emitter, QueueOptions, cli
+from app.realtime import Emitter, QueueOptions, TransportOptions, cli
 from app.realtime.drain import Drain
 from config import Settings, SettingsError, load_settings
 
@@ -88,6 +88,10 @@ def socketio_options(settings: Settings) -> dict[str, object]:
     return {
         **queue_options(settings),
         "node_id": settings.node_id,
+        "transport": settings.socket_transport,
+        "transport_options": TransportOptions(
+            **{field.name: getattr(settings, f"socket_{field.name}") for field in fields(TransportOptions)}
+        ),
         "async_mode": "gevent",
         # One client's events are handled in the order they were sent; who floods waits for himself.
         "async_handlers": False,

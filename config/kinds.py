@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from limits import parse_many
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
@@ -75,3 +75,10 @@ Origins = Annotated[Words, AfterValidator(_origins)]
 Rate = Annotated[str, AfterValidator(_rate)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
 SocketPath = Annotated[Path, AfterValidator(_socket_path)]
+
+
+def setting(default: Any, meaning: str, *, unit: str = "", **bounds: Any) -> Any:
+    """Declare a setting: its default, its meaning, the unit of its value, and pydantic's bounds."""
+    return Field(
+        default, description=meaning, json_schema_extra={"unit": unit}, validate_default=True, **bounds
+    )

@@ -7,25 +7,19 @@ The environment comes first, then the file `.env`, then the default. `docs/confi
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from gevent import monkey
-from pydantic import Field, model_validator
+from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.kinds import ROOT, DatabaseUrl, Origins, Rate, SocketPath, Words
+from config.kinds import ROOT, DatabaseUrl, Origins, Rate, SocketPath, Words, setting
+from config.transport import Transport
 
 DEFAULT_SECRET_KEY = "development-only-secret-key"  # noqa: S105 - refused in production
 # NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
 # of `secrets.token_urlsafe` carry 192 bits.
 SECRET_MIN_CHARS = 32
-
-
-def setting(default: Any, meaning: str, *, unit: str = "", **bounds: Any) -> Any:
-    """Declare a setting: its default, its meaning, the unit of its value, and pydantic's bounds."""
-    return Field(
-        default, description=meaning, json_schema_extra={"unit": unit}, validate_default=True, **bounds
-    )
 
 
 class Process(BaseSettings):
@@ -272,21 +266,8 @@ class Queue(BaseSettings):
 
 
 class Realtime(BaseSettings):
-    """Sockets and the emitter."""
+    """The emitter."""
 
-    socket_ping_interval_seconds: int = setting(
-        25, "Time between two pings to a client.", unit="seconds", ge=1, le=300
-    )
-    socket_ping_timeout_seconds: int = setting(
-        20, "How long a client may take to answer a ping.", unit="seconds", ge=1, le=300
-    )
-    socket_max_message_bytes: int = setting(
-        100_000,
-        "Largest message accepted from a client; a larger one closes its connection.",
-        unit="bytes",
-        ge=1_024,
-        le=104_857_600,
-    )
     emitter_maxsize: int = setting(
         5_000, "Events that may wait in the emitter.", unit="events", ge=1, le=1_000_000
     )
@@ -356,10 +337,20 @@ class Market(BaseSettings):
     )
 
 
-SECTIONS: tuple[type[BaseSettings], ...] = (Process, Web, Database, Queue, Realtime, Chat, Rates, Market)
+SECTIONS: tuple[type[BaseSettings], ...] = (
+    Process,
+    Web,
+    Database,
+    Queue,
+    Transport,
+    Realtime,
+    Chat,
+    Rates,
+    Market,
+)
 
 
-class Settings(Market, Rates, Chat, Realtime, Queue, Database, Web, Process):
+class Settings(Market, Rates, Chat, Realtime, Transport, Queue, Database, Web, Process):
     """The development profile, and the base of the others."""
 
     model_config = SettingsConfigDict(

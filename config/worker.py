@@ -8,10 +8,11 @@ from typing import Any
 
 import gevent
 from gunicorn.util import make_fail_app
-from gunicorn.workers.ggevent import GeventWorker
+
+from app.realtime.transport.worker import TransportWorker
 
 
-class Worker(GeventWorker):  # type: ignore[misc]
+class Worker(TransportWorker):
     """Drains before it stops to listen, and lets go quickly when its master was killed.
 
     Once `alive` is False, gunicorn closes the listening socket. A client that polls needs it for its next

@@ -17,6 +17,7 @@ from app.realtime.queue.options import QueueOptions
 from app.realtime.queue.routing import QueueEvent
 from app.realtime.rates import Rates
 from app.realtime.socketio import SocketIO
+from app.realtime.transport import TransportOptions
 
 __all__ = [
     "AsyncEmitter",
@@ -36,6 +37,7 @@ __all__ = [
     "QueueOptions",
     "Rates",
     "SocketIO",
+    "TransportOptions",
     "User",
     "event",
 ]

@@ -23,6 +23,7 @@ from gevent.event import Event
 from gevent.pool import Pool
 
 from app.realtime.socketio import SocketIO
+from app.realtime.transport import Engine, Session
 
 logger = logging.getLogger(__name__)
 
@@ -129,9 +130,13 @@ class Drain:
         gevent.spawn(self._sweep)
         deadline = time.monotonic() + timeout_seconds
         gevent.sleep(0)
-        while self._engine.sockets and time.monotonic() < deadline:
+        while (self._engine.sockets or self._working()) and time.monotonic() < deadline:
             gevent.sleep(PASS_SECONDS)
         return len(self._engine.sockets)
+
+    def _working(self) -> bool:
+        # With the library's transport, events are handled within requests, which are waited for anyway.
+        return isinstance(self._engine, Engine) and bool(self._engine.working)
 
     def _told(self, drain: bool) -> None:
         """An operator, from elsewhere."""
@@ -188,7 +193,7 @@ class Drain:
     def _let_go(self, socket: Any) -> None:
         # What waits for a WebSocket is written before it ends; who polls must come for it.
         deadline = time.monotonic() + FETCH_SECONDS
-        while not socket.upgraded and not socket.queue.empty() and not socket.closed:
+        while not socket.upgraded and _unfetched(socket) and not socket.closed:
             if self._hurried.is_set() or time.monotonic() > deadline:
                 break
             gevent.sleep(FETCH_POLL_SECONDS)
@@ -209,6 +214,11 @@ class Drain:
                     ending.add(sid)
                     pool.spawn(end, sid, socket)
             gevent.sleep(PASS_SECONDS)
+
+
+def _unfetched(socket: Any) -> bool:
+    """Whether a client that polls has yet to come for something; on either transport."""
+    return bool(socket.unfetched) if isinstance(socket, Session) else not socket.queue.empty()
 
 
 def _end(socket: Any) -> None:

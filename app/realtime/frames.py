@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 from engineio import json as _standard_json
-from socketio.packet import ACK, EVENT, Packet
+from socketio.packet import ACK, BINARY_ACK, BINARY_EVENT, EVENT, Packet
 
+from app.realtime import fast_json
 from app.realtime.errors import NotSerializable
 
 Frames = list[str | bytes]
@@ -60,9 +61,13 @@ def encode_arguments(values: Any, what: str) -> Frames:
     return _encode(ACK, list(values), "/", None, what)
 
 
+class _QuickPacket(Packet):  # type: ignore[misc]
+    json = fast_json.Default()
+
+
 def decode_arguments(frames: Frames) -> list[Any]:
     """What `encode_arguments` was given."""
-    packet = Packet(encoded_packet=frames[0])
+    packet = _QuickPacket(encoded_packet=frames[0])
     for attachment in frames[1:]:
         packet.add_attachment(attachment)
     values: list[Any] = packet.data
@@ -70,8 +75,12 @@ def decode_arguments(frames: Frames) -> list[Any]:
 
 
 def _encode(kind: int, values: list[Any], namespace: str, ack: int | None, what: str) -> Frames:
+    place = ("" if namespace == "/" else namespace + ",") + ("" if ack is None else str(ack))
+    quick = fast_json.encode(values) if Packet.json is _standard_json else None
+    if quick is not None:
+        return [f"{kind}{place}{quick}"]
     try:
-        encoded = _quick(kind, values, namespace, ack) or Packet(kind, values, namespace, ack).encode()
+        encoded = _odd(kind, values, place) or Packet(kind, values, namespace, ack).encode()
     except _ENCODING_ERRORS:
         # The library knows bytes in lists and dicts only; elsewhere they mean the same.
         try:
@@ -93,15 +102,32 @@ def _encode(kind: int, values: list[Any], namespace: str, ack: int | None, what:
     return frames
 
 
-def _quick(kind: int, values: list[Any], namespace: str, ack: int | None) -> str | None:
-    """What the library's packet would be, in half the time: without looking for bytes before they are met."""
+def _odd(kind: int, values: list[Any], place: str) -> str | Frames | None:
+    """What the library's packet would be, without looking for bytes before they are met.
+
+    :returns: None when the application has a json of its own, which may encode more, and differently.
+    """
     if Packet.json is not _standard_json:
         return None
     try:
-        text = _dumps(values)
+        return f"{kind}{place}{_dumps(values)}"
     except TypeError:
-        return None
-    return f"{kind}{'' if namespace == '/' else namespace + ','}{'' if ack is None else ack}{text}"
+        attachments: list[Any] = []
+        text = fast_json.dumps(_detached(values, attachments), separators=(",", ":"))
+        binary = BINARY_EVENT if kind == EVENT else BINARY_ACK
+        return [f"{binary}{len(attachments)}-{place}{text}", *attachments]
+
+
+def _detached(value: Any, attachments: list[Any]) -> Any:
+    """The same with something else in the place of bytes, which are put aside."""
+    if isinstance(value, list | tuple):
+        return [_detached(item, attachments) for item in value]
+    if isinstance(value, dict):
+        return {key: _detached(item, attachments) for key, item in value.items()}
+    if isinstance(value, bytes | bytearray | memoryview):
+        attachments.append(value)
+        return {"_placeholder": True, "num": len(attachments) - 1}
+    return value
 
 
 def _plain(value: Any) -> Any:

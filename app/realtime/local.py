@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from engineio import packet as eio_packet
-from socketio.manager import Manager
 from socketio.packet import DISCONNECT, EVENT, Packet
 
 from app.realtime import frames
 from app.realtime.acks import Acks
+from app.realtime.audiences import Audiences
 from app.realtime.errors import NotSerializable
 from app.realtime.frames import Frames
+from app.realtime.rooms import RoomManager
+from app.realtime.transport import Engine
+from app.realtime.transport import outgoing as transport
 
 # How often to look for acknowledgements that did not come in time.
 EXPIRE_SECONDS = 5.0
 
 
-class LocalManager(Manager):  # type: ignore[misc]
+class LocalManager(RoomManager):
     """The library's manager, with events that are encoded already.
 
     :param ack_seconds: how long acknowledgements across nodes are waited for.
@@ -29,29 +32,92 @@ class LocalManager(Manager):  # type: ignore[misc]
     def __init__(self, ack_seconds: float) -> None:
         super().__init__()
         self.acks = Acks(ack_seconds)
+        self.audiences = Audiences(self)
+        # By connection and namespace, while a connect handler runs: what its client gets after the answer.
+        self._held: dict[tuple[str, str], list[tuple[list[transport.Packet], bool]]] = {}
         self._expiring = False
 
     def deliver(
-        self, namespace: str, room: Any, skip: list[str], ack: int, encoded: Frames, origin: str
+        self,
+        namespace: str,
+        room: Any,
+        skip: list[str],
+        ack: int,
+        encoded: Frames,
+        origin: str,
+        volatile: bool = False,
     ) -> None:
         """Hand an event to the clients of this node that it is for.
 
         :param ack: the id to acknowledge it with, to `origin`; 0: nobody asks for it.
+        :param volatile: a client that is behind need not get it.
         """
         if namespace not in self.rooms:
             return
-        packets = None
-        leaving = self.pending_disconnect.get(namespace, ())
-        for sid, eio_sid in self.get_participants(namespace, room):
-            if sid in skip or sid in leaving:
-                continue
-            if ack:
-                self.acks.owe(sid, ack, origin, time.monotonic())
-                self.expire_acks()
-            if packets is None:
-                packets = self._packets(encoded)
-            for packet in packets:
-                self.server._send_eio_packet(eio_sid, packet)
+        if ack:
+            now = time.monotonic()
+            leaving = self.pending_disconnect.get(namespace, ())
+            for sid, _ in self.get_participants(namespace, room):
+                if sid not in skip and sid not in leaving:
+                    self.acks.owe(sid, ack, origin, now)
+            self.expire_acks()
+        audience = self.audiences.of(namespace, room)
+        if audience.sessions or audience.connecting:
+            packets = [transport.Packet(frame) for frame in self._texts(encoded)]
+            if audience.sessions:
+                skipped = self._sessions(namespace, skip) if skip else ()
+                self.server.eio.fanout.send(audience.sessions, packets, skipped, volatile)
+            for sid, eio_sid in audience.connecting:
+                if sid not in skip:
+                    self._held[eio_sid, namespace].append((packets, volatile))
+        if audience.others:
+            library_packets = self._packets(encoded)
+            for sid, eio_sid in audience.others:
+                if sid not in skip:
+                    for packet in library_packets:
+                        self.server._send_eio_packet(eio_sid, packet)
+
+    def _sessions(self, namespace: str, skip: list[str]) -> tuple[Any, ...]:
+        """The sessions of clients of this node."""
+        everybody = self.rooms[namespace].get(None, {})
+        sessions = self.server.eio.sockets
+        return tuple(sessions[everybody[sid]] for sid in skip if everybody.get(sid) in sessions)
+
+    def is_held_back(self, eio_sid: str, namespace: str) -> bool:
+        """Whether a client is connecting."""
+        return (eio_sid, namespace) in self._held
+
+    def hold_back(self, eio_sid: str, namespace: str) -> None:
+        """Keep back what a client that is connecting gets, until `release`."""
+        self._held[eio_sid, namespace] = []
+
+    def release(self, eio_sid: str, namespace: str) -> None:
+        """Let it have that now, unless it was refused."""
+        held = self._held.pop((eio_sid, namespace), ())
+        session = self.server.eio.sockets.get(eio_sid)
+        if held and session is not None and self.sid_from_eio_sid(eio_sid, namespace):
+            for packets, volatile in held:
+                self.server.eio.fanout.send((session,), packets, (), volatile)
+
+    # Who is where: whatever changes it, the audiences are seen anew.
+
+    def changed(self, namespace: str, room: Any) -> None:
+        """Somebody came into a room, or left it."""
+        self.audiences.changed(namespace, room)
+
+    def pre_disconnect(self, sid: str, namespace: str) -> Any:
+        """Begin to disconnect a client of this node: it gets nothing any more."""
+        eio_sid = super().pre_disconnect(sid, namespace)
+        for room in (None, *self.get_rooms(sid, namespace)):
+            self.audiences.changed(namespace, room)
+        return eio_sid
+
+    def basic_disconnect(self, sid: str, namespace: str, **options: Any) -> None:
+        """Forget a client of this node."""
+        eio_sid = self.eio_sid_from_sid(sid, namespace)
+        super().basic_disconnect(sid, namespace, **options)
+        if eio_sid is not None and isinstance(self.server.eio, Engine):
+            self.server.eio.left_namespace(eio_sid)
 
     def ask_here(
         self, event: str, data: Any, namespace: str, room: Any, skip: list[str], callback: Callable[..., Any]
@@ -117,7 +183,20 @@ class LocalManager(Manager):  # type: ignore[misc]
         self._expiring = False
 
     def _packets(self, encoded: Frames) -> list[Any]:
-        """Engine.IO packets of an event; another serializer than the default encodes it again."""
+        """The library's packets of an event."""
+        return [
+            eio_packet.Packet(eio_packet.MESSAGE, frame) if isinstance(frame, str) else _Attachment(frame)
+            for frame in self._again(encoded)
+        ]
+
+    def _texts(self, encoded: Frames) -> Frames:
+        """What goes to clients: a text begins with the type of its packet."""
+        return [
+            transport.MESSAGE + frame if isinstance(frame, str) else frame for frame in self._again(encoded)
+        ]
+
+    def _again(self, encoded: Frames) -> Frames:
+        """Another serializer than the default encodes an event again."""
         if self.server.packet_class.encode is not Packet.encode:
             decoded = Packet(encoded_packet=encoded[0])
             for attachment in encoded[1:]:
@@ -126,10 +205,7 @@ class LocalManager(Manager):  # type: ignore[misc]
                 EVENT, data=decoded.data, namespace=decoded.namespace or "/", id=decoded.id
             ).encode()
             encoded = again if isinstance(again, list) else [again]
-        return [
-            eio_packet.Packet(eio_packet.MESSAGE, frame) if isinstance(frame, str) else _Attachment(frame)
-            for frame in encoded
-        ]
+        return encoded
 
 
 class _Attachment(eio_packet.Packet):  # type: ignore[misc]

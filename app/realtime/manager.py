@@ -233,8 +233,9 @@ class HybridManager(LocalManager):
     ) -> None:
         """Emit to a client, a room, or everybody in a namespace, on all nodes.
 
-        The parameters are those of `socketio.Server.emit`; `ignore_queue=True` stays on this node. A
-        callback is called for each client that acknowledges within `QueueOptions.ack_seconds`.
+        The parameters are those of `socketio.Server.emit`; `ignore_queue=True` stays on this node, and
+        `volatile=True` need not reach a client that is behind (see `TransportOptions`). A callback is called
+        for each client that acknowledges within `QueueOptions.ack_seconds`.
 
         :raises NotSerializable: when the data cannot travel; nobody has got anything then.
         :raises MessageTooLarge: when it is too much.
@@ -251,10 +252,11 @@ class HybridManager(LocalManager):
             if room is None:
                 raise ValueError("Cannot use callback without a room set.")
         skip = sids(skip_sid)
+        volatile = bool(kwargs.get("volatile"))
         if not everywhere:
             encoded = frames.encode_event(event, data, namespace)
             if callback is None:
-                self.deliver(namespace, room, skip, 0, encoded, self.origin)
+                self.deliver(namespace, room, skip, 0, encoded, self.origin, volatile)
             else:
                 self.ask_here(event, data, namespace, room, skip, callback)
             return
@@ -263,13 +265,13 @@ class HybridManager(LocalManager):
         try:
             encoded = frames.encode_event(event, data, namespace, ack or None)
             raw = msgspec.Raw(envelope.encode_body(encoded))
-            self._publish(envelope.Emit, namespace, room, skip, ack, raw)
+            self._publish(envelope.Emit, namespace, room, skip, ack, raw, volatile)
         except BaseException:
             self.acks.cancel(ack)
             raise
         if ack:
             self.expire_acks()
-        self.deliver(namespace, room, skip, ack, encoded, self.origin)
+        self.deliver(namespace, room, skip, ack, encoded, self.origin, volatile)
 
     def can_disconnect(self, sid: str, namespace: str) -> bool:
         """Whether a client is here to be disconnected; asks the other nodes to do it if it is not."""
@@ -350,7 +352,15 @@ class HybridManager(LocalManager):
             case envelope.Emit():
                 if self.concerns(message.namespace, message.room):
                     encoded = frames.decode(message.frames)
-                    self.deliver(message.namespace, message.room, message.skip, message.ack, encoded, origin)
+                    self.deliver(
+                        message.namespace,
+                        message.room,
+                        message.skip,
+                        message.ack,
+                        encoded,
+                        origin,
+                        message.volatile,
+                    )
             case envelope.Disconnect():
                 self.end(message.sid, message.namespace)
             case envelope.EnterRoom():

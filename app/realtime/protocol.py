@@ -21,6 +21,10 @@ from engineio.exceptions import EngineIOError
 from engineio.socket import Socket
 from socketio import packet
 
+from app.realtime import fast_json
+from app.realtime.transport import Engine, TransportOptions
+from app.realtime.transport.handshake import is_handshake, wrong_handshake
+
 logger = logging.getLogger(__name__)
 
 # What decoding raises for one kind of nonsense or another.
@@ -29,8 +33,9 @@ DECODE_ERRORS = (ValueError, IndexError, KeyError, TypeError, AttributeError, Re
 CLIENT_PACKETS = frozenset(
     (packet.CONNECT, packet.DISCONNECT, packet.EVENT, packet.ACK, packet.BINARY_EVENT, packet.BINARY_ACK)
 )
+LIST_PACKETS = CLIENT_PACKETS - {packet.CONNECT, packet.DISCONNECT}
 ENGINE_PACKET_TYPES = "0123456"  # Engine.IO protocol, revision 4
-WEBSOCKET_KEY_BYTES = 16
+DEFAULT_MAX_BYTES = 1_000_000
 # For the other side's answer to the end of a WebSocket.
 GOODBYE_SECONDS = 1.0
 
@@ -40,7 +45,11 @@ class BadPacketError(Exception):
 
 
 class StrictPacket(packet.Packet):  # type: ignore[misc]
-    """A packet that says what is wrong with it by one kind of exception."""
+    """A packet that says what is wrong with it by one kind of exception, and takes no more than it may."""
+
+    json = fast_json.Default()
+    max_attachments = TransportOptions().max_attachments
+    max_bytes = DEFAULT_MAX_BYTES
 
     def decode(self, encoded_packet: Any) -> Any:
         """Decode a packet. :raises BadPacketError: when that cannot be done."""
@@ -50,12 +59,28 @@ class StrictPacket(packet.Packet):  # type: ignore[misc]
             raise BadPacketError(str(error)) from None
         if self.packet_type not in CLIENT_PACKETS:
             raise BadPacketError(f"packet type {self.packet_type}")
+        if self.packet_type in LIST_PACKETS and not isinstance(self.data, list):
+            raise BadPacketError("an event or acknowledgement without a list of arguments")
+        if self.packet_type in (packet.EVENT, packet.BINARY_EVENT) and not self.data:
+            raise BadPacketError("an event without a name")
+        if attachments and attachments > self.max_attachments:
+            raise BadPacketError(f"{attachments} attachments, where {self.max_attachments} are allowed")
         return attachments
+
+    @classmethod
+    def _reconstruct_binary_internal(cls, data: Any, attachments: list[bytes]) -> Any:
+        if isinstance(data, dict) and data.get("_placeholder"):
+            number = data.get("num")
+            if type(number) is not int or not 0 <= number < len(attachments):
+                raise ValueError(f"no attachment {number!r}")
+        return super()._reconstruct_binary_internal(data, attachments)
 
     def add_attachment(self, attachment: Any) -> bool:
         """Take the next binary part. :raises BadPacketError: when it is none, or does not belong here."""
         if not isinstance(attachment, bytes):
             raise BadPacketError("text in the place of a binary attachment")
+        if len(attachment) + sum(map(len, self.attachments)) > self.max_bytes:
+            raise BadPacketError(f"attachments of more than {self.max_bytes} bytes")
         try:
             complete: bool = super().add_attachment(attachment)
         except DECODE_ERRORS as error:
@@ -88,7 +113,7 @@ class EngineServer(engineio.Server):  # type: ignore[misc]
 
         So does a WebSocket handshake that is none: the driver would find out when there is a session already.
         """
-        if environ.get("HTTP_UPGRADE", "").lower() == "websocket" and (wrong := _wrong_handshake(environ)):
+        if is_handshake(environ) and (wrong := wrong_handshake(environ)):
             status, headers = wrong
             start_response(status, [("Content-Type", "text/plain"), *headers])
             return [f"{status}: this is no WebSocket handshake of version 13.\n".encode()]
@@ -137,27 +162,27 @@ def careful_websocket(driver: type) -> type:
     return CarefulWebSocket
 
 
-def harden(server: socketio.Server) -> None:
-    """Make a Socket.IO server, and the Engine.IO server below it, see to broken packets."""
-    server.packet_class = StrictPacket
+def harden(server: socketio.Server, options: TransportOptions, *, native: bool) -> None:
+    """Make a Socket.IO server, and the Engine.IO server below it, see to broken packets.
+
+    :param options: bounds of packets and connections.
+    :param native: put our own transport in the place of the library's.
+    """
+    bounds = {"max_attachments": options.max_attachments, "max_bytes": server.eio.max_http_buffer_size}
+    server.packet_class = type("StrictPacket", (StrictPacket,), bounds)
+    if native:
+        server.eio.__class__ = Engine
+        server.eio.prepare(options, lambda eio_sid: _in_namespace(server.manager, eio_sid))
+        return
     server.eio.__class__ = EngineServer
     driver = server.eio._async["websocket"]
     if driver is not None:
         server.eio._async = {**server.eio._async, "websocket": careful_websocket(driver)}
 
 
-def _wrong_handshake(environ: dict[str, Any]) -> tuple[str, list[tuple[str, str]]] | None:
-    """How to refuse a WebSocket handshake; None: it is right (RFC 6455, 4.2.1 and 4.4)."""
-    if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != "13":
-        return "426 Upgrade Required", [("Sec-WebSocket-Version", "13"), ("Upgrade", "websocket")]
-    try:
-        key = base64.b64decode(environ.get("HTTP_SEC_WEBSOCKET_KEY", ""), validate=True)
-    except ValueError:
-        key = b""
-    options = {option.strip().lower() for option in environ.get("HTTP_CONNECTION", "").split(",")}
-    if len(key) != WEBSOCKET_KEY_BYTES or "upgrade" not in options or environ["REQUEST_METHOD"] != "GET":
-        return "400 Bad Request", []
-    return None
+def _in_namespace(manager: Any, eio_sid: str) -> bool:
+    """Whether the client of a connection is in any namespace."""
+    return any(manager.sid_from_eio_sid(eio_sid, namespace) for namespace in manager.get_namespaces())
 
 
 def _is_engine_packet(data: str | bytes) -> bool:

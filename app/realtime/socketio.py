@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from typing import Any, Self
 
 import flask_socketio
 import socketio as pysocketio
 from flask import Flask
-from socketio.packet import Packet
+from socketio.packet import CONNECT, CONNECT_ERROR, Packet
 
+from app.realtime.event_context import use_event_contexts
+from app.realtime.local import LocalManager
 from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
-from app.realtime.protocol import BadPacketError, harden
+from app.realtime.protocol import BadPacketError, StrictPacket, harden
 from app.realtime.queue.routing import QueueEvent
 from app.realtime.queue.spool import check_folder
+from app.realtime.transport import Engine, Session, TransportOptions
+from app.realtime.transport.entrance import Entrance
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +33,11 @@ OWN_OPTIONS = (
     "stock_channel",
     "queue_options",
     "node_id",
+    "transport",
+    "transport_options",
 )
+
+TRANSPORTS = ("native", "stock")
 
 # Names that only the server itself may trigger; and "*", because Flask-SocketIO's handler for all events
 # takes the first argument of an event of that name for its sender's sid.
@@ -45,12 +54,49 @@ def client_wants_ack() -> bool:
 class Server(pysocketio.Server):  # type: ignore[misc]
     """python-socketio's server that remembers whether a client asked for an acknowledgement."""
 
+    def emit(
+        self,
+        event: str,
+        data: Any = None,
+        to: Any = None,
+        room: Any = None,
+        skip_sid: Any = None,
+        namespace: str | None = None,
+        callback: Callable[..., Any] | None = None,
+        ignore_queue: bool = False,
+        volatile: bool = False,
+    ) -> None:
+        """Emit an event; see `socketio.Server.emit`.
+
+        :param volatile: it need not reach a client that is behind, see `TransportOptions`.
+        """
+        options = {"volatile": True} if volatile else {}
+        namespace, room = namespace or "/", to or room
+        self.logger.info('emitting event "%s" to %s [%s]', event, room or "all", namespace)
+        self.manager.emit(
+            event,
+            data,
+            namespace,
+            room=room,
+            skip_sid=skip_sid,
+            callback=callback,
+            ignore_queue=ignore_queue,
+            **options,
+        )
+
     def _handle_connect(self, eio_sid: str, namespace: str | None, data: Any) -> None:
         environ = self.environ.get(eio_sid)
         if environ is None:
             # The connection was closed while its first packet waited to be handled.
             return
-        super()._handle_connect(eio_sid, namespace, data)
+        name = namespace or "/"
+        if isinstance(self.eio, Engine) and (wrong := self._wrong_connect(eio_sid, name)):
+            # As the protocol's reference server answers: by an object.
+            refusal = self.packet_class(CONNECT_ERROR, data={"message": wrong}, namespace=name)
+            self._send_packet(eio_sid, refusal)
+            return
+        with self._held_back(eio_sid, name):
+            super()._handle_connect(eio_sid, namespace, data)
         if eio_sid not in self.environ:
             # It was closed while the connect handler waited, and the library runs no disconnect handler then.
             self.environ[eio_sid] = environ
@@ -59,8 +105,35 @@ class Server(pysocketio.Server):  # type: ignore[misc]
             finally:
                 del self.environ[eio_sid]
 
+    def _wrong_connect(self, eio_sid: str, namespace: str) -> str | None:
+        known = self.namespaces == "*" or any(
+            namespace in those for those in (self.handlers, self.namespace_handlers, self.namespaces)
+        )
+        if not known:
+            return "Invalid namespace"
+        return "Already connected" if self.manager.sid_from_eio_sid(eio_sid, namespace) else None
+
+    @contextlib.contextmanager
+    def _held_back(self, eio_sid: str, namespace: str) -> Iterator[None]:
+        """Let what a connect handler emits to its client follow the answer to its CONNECT."""
+        holds = (
+            isinstance(self.eio, Engine)
+            and isinstance(self.manager, LocalManager)
+            and not self.always_connect
+        )
+        if holds:
+            self.manager.hold_back(eio_sid, namespace)
+        try:
+            yield
+        finally:
+            if holds:
+                self.manager.release(eio_sid, namespace)
+
     def _handle_eio_message(self, eio_sid: str, data: Any) -> None:
         try:
+            if not data and eio_sid not in self._binary_packet:
+                raise BadPacketError("an empty packet")
+            self._expect_connect(eio_sid, data)
             super()._handle_eio_message(eio_sid, data)
         except (BadPacketError, ValueError) as error:
             # The one ValueError of the library's own here; any other comes from a handler and is a defect.
@@ -71,6 +144,26 @@ class Server(pysocketio.Server):  # type: ignore[misc]
             if eio_sid in self.eio.sockets:
                 self.eio.sockets[eio_sid].close(wait=False)
 
+    def _handle_disconnect(self, eio_sid: str, namespace: str | None, reason: str | None = None) -> None:
+        if self.async_handlers and isinstance(self.eio, Engine):
+            # The handlers of what came before have tasks of their own, which start while there is a client.
+            self.sleep(0)
+        super()._handle_disconnect(eio_sid, namespace, reason)
+
+    def _expect_connect(self, eio_sid: str, data: Any) -> None:
+        """The first packet of a client that is in no namespace is a CONNECT.
+
+        :raises BadPacketError: when it is another one.
+        """
+        if (
+            isinstance(self.eio, Engine)
+            and isinstance(data, str)
+            and data[:1] != str(CONNECT)
+            and issubclass(self.packet_class, StrictPacket)
+            and not self.eio.in_namespace(eio_sid)
+        ):
+            raise BadPacketError(f"{data[:1]!r} of a client that is in no namespace")
+
     def _handle_event(self, eio_sid: str, namespace: str | None, id: int | None, data: Any) -> None:
         # The library trusts a packet: a number in the place of the name ends in a stack trace there, and an
         # event called "disconnect" runs the handler of a real one. Without a name nothing handles them.
@@ -78,6 +171,14 @@ class Server(pysocketio.Server):  # type: ignore[misc]
         if not named or data[0] in RESERVED_EVENTS:
             logger.info("a client sent an event without a name of its own")
             data = ["", *(data[1:] if isinstance(data, list) else [])]
+        session = self.eio.sockets.get(eio_sid)
+        sid = self.manager.sid_from_eio_sid(eio_sid, namespace or "/")
+        if (
+            self.async_handlers
+            and isinstance(session, Session)
+            and self.manager.is_connected(sid, namespace or "/")
+        ):
+            session.begin_handler()
         super()._handle_event(eio_sid, namespace, id, data)
 
     def _handle_event_internal(
@@ -88,6 +189,9 @@ class Server(pysocketio.Server):  # type: ignore[misc]
             super()._handle_event_internal(server, sid, eio_sid, data, namespace, id)
         finally:
             _ack_wanted.reset(token)
+            session = self.eio.sockets.get(eio_sid)
+            if self.async_handlers and isinstance(session, Session):
+                session.end_handler()
 
 
 class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
@@ -105,6 +209,9 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
     :param queue_options: bounds and patience of the queue, a `QueueOptions`.
     :param node_id: this node's name in a cluster, letters, digits, - and _. The ids of sessions begin with it
         and a dot, so that a load balancer finds the node of a client without cookies.
+    :param transport: `"native"` (our own, for gevent: see docs/transport.md) or `"stock"` (the library's). By
+        default the first one under gevent, and the other one elsewhere.
+    :param transport_options: bounds of every connection, a `TransportOptions`; for the native transport.
     :raises ValueError: for an unknown strategy, an address or an option that makes no sense.
 
     Without an app, and with a message_queue, it is the external emitter: it emits from any process and any
@@ -149,7 +256,13 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to a few methods.
         self.server.__class__ = Server
         packet_class = self.server.packet_class
-        harden(self.server)
+        bounds = self._queue.get("transport_options") or TransportOptions()
+        harden(self.server, bounds, native=self._is_native())
+        if app is not None and self._is_native():
+            app.wsgi_app = Entrance(  # type: ignore[method-assign]
+                app, self.server.handle_request, self.sockio_mw.engineio_path, self.sockio_mw
+            )
+            use_event_contexts(app)
         if packet_class is not Packet:
             # A serializer of the application's choice, which is not hardened.
             self.server.packet_class = packet_class
@@ -166,6 +279,38 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
             generate = engine.generate_id
             # Both kinds of sid come from here, the connection's and, in each namespace, the client's.
             engine.generate_id = lambda: f"{node_id}.{generate()}"
+
+    def _is_native(self) -> bool:
+        transport = self._queue.get("transport")
+        under_gevent = self.server.async_mode == "gevent"
+        if transport not in (None, *TRANSPORTS):
+            raise ValueError(f"transport={transport!r}: allowed are {', '.join(TRANSPORTS)}")
+        if transport == "native" and not under_gevent:
+            raise ValueError(
+                f'transport="native" is for async_mode="gevent", and this is {self.server.async_mode!r}: '
+                'leave it out, or write transport="stock"'
+            )
+        return bool(under_gevent and transport != "stock")
+
+    def transport_status(self) -> dict[str, Any]:
+        """Tell how the connections are.
+
+        :returns: `kind` ("native" or "stock"), `connections`, `websocket`, `polling`; and of the native
+            transport `buffered_bytes` (what waits for clients), `slow_disconnects` (clients that were
+            disconnected because too much waited), `volatile_dropped` (events that clients did not get because
+            they were behind).
+        """
+        engine = self.server.eio
+        if isinstance(engine, Engine):
+            return {"kind": "native", **engine.status()}
+        sessions = list(engine.sockets.values())
+        websockets = sum(session.upgraded for session in sessions)
+        return {
+            "kind": "stock",
+            "connections": len(sessions),
+            "websocket": websockets,
+            "polling": len(sessions) - websockets,
+        }
 
     # The queue.
 

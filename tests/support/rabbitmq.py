@@ -221,8 +221,8 @@ class RabbitMQ(Server):
         answer = self.folder / "queues"  # erl_call shortens what it prints
         self.evaluate(
             # A queue may go away while it is asked.
-            f'ok = file:write_file("{answer}", lists:map(fun(Queue) -> try [{{_, {{_, _, _, Name}}}} | Rest] ='
-            " rabbit_amqqueue:info(Queue, [name, messages, consumers, durable, arguments]),"
+            f'ok = file:write_file("{answer}", lists:map(fun(Queue) -> try [{{_, {{_, _, _, Name}}}} | Rest]'
+            " = rabbit_amqqueue:info(Queue, [name, messages, consumers, durable, arguments]),"
             ' io_lib:format("~s\\t~w\\t~w\\t~w\\t~0p\\n", [Name | [Value || {_, Value} <- Rest]])'
             " catch exit:_ -> [] end end, rabbit_amqqueue:list()))"
         )

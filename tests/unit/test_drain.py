@@ -105,14 +105,14 @@ def test_who_has_no_session_is_refused_and_who_has_one_is_served(
 ) -> None:
     drain = Drain(socketio, seconds=60)
     sockets["old"] = Socket("old")
-    assert request(socketio, "EIO=4&transport=invalid") == ["400 BAD REQUEST"]
+    assert request(socketio, "EIO=4&transport=invalid") == ["400 Bad Request"]
     drain.begin()
     for query in ("EIO=4&transport=polling", "EIO=4&transport=websocket", "EIO=4&sid="):
         assert request(socketio, query) == ["503 Service Unavailable"]
-    assert request(socketio, "EIO=4&transport=invalid&sid=old") == ["400 BAD REQUEST"], "the engine's own"
+    assert request(socketio, "EIO=4&transport=invalid&sid=old") == ["400 Bad Request"], "the engine's own"
     drain.resume()
     assert drain.state == "serving"
-    assert request(socketio, "EIO=4&transport=invalid") == ["400 BAD REQUEST"]
+    assert request(socketio, "EIO=4&transport=invalid") == ["400 Bad Request"]
     gevent.sleep(0.01)
     assert not sockets["old"].closed, "its turn had not come"
 
@@ -221,9 +221,9 @@ def test_a_full_node_refuses_newcomers_and_says_so(
         assert request(socketio, "EIO=4&transport=polling") == ["503 Service Unavailable"]
     assert drain.refused == 3
     assert caplog.text.count("full: 2 clients") == 1, "not a line each"
-    assert request(socketio, "EIO=4&transport=invalid&sid=a") == ["400 BAD REQUEST"], "who is in is served"
+    assert request(socketio, "EIO=4&transport=invalid&sid=a") == ["400 Bad Request"], "who is in is served"
     del sockets["a"]
-    assert request(socketio, "EIO=4&transport=invalid") == ["400 BAD REQUEST"]
+    assert request(socketio, "EIO=4&transport=invalid") == ["400 Bad Request"]
 
 
 @pytest.mark.parametrize("hanging", [1, 120])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import enum
 import json
 import math
 import types
+import uuid
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -13,7 +16,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from socketio.packet import Packet
+from socketio.packet import ACK, EVENT, Packet
 
 from app.realtime import frames
 from app.realtime.errors import NotSerializable, QueueError
@@ -32,6 +35,11 @@ values = st.recursive(
         | st.tuples(inner)
         | st.tuples(inner, inner)
     ),
+    max_leaves=12,
+)
+lists_and_bytes = st.recursive(
+    scalars | st.text() | st.binary(max_size=3),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=12,
 )
 namespaces = st.sampled_from(["/", "/chat", "/a/b"])
@@ -96,17 +104,74 @@ def test_bytes_anywhere(data: Any) -> None:
     assert packet.data == ["e", *plain(frames.arguments(data))]
 
 
-def test_what_is_encoded_does_not_change_any_more() -> None:
-    buffer = bytearray(b"before")
-    encoded = frames.encode_event("e", [buffer], "/")
+@pytest.mark.parametrize("beside", [{}, {1: "a key that takes the long way"}])
+def test_what_is_encoded_does_not_change_any_more(beside: Any) -> None:
+    buffer, tagged = bytearray(b"before"), Tagged(b"tagged")
+    encoded = frames.encode_event("e", [buffer, memoryview(buffer), tagged, beside], "/")
     buffer[:] = b"after!"
-    assert encoded[1] == b"before"
+    assert encoded[1:] == [b"before", b"before", b"tagged"]
+    assert [type(attachment) for attachment in encoded[1:]] == [bytes] * 3
+
+
+class Tagged(bytes):
+    pass
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(data=lists_and_bytes, namespace=namespaces, ack=st.none() | st.integers(0, 99))
+def test_frames_are_those_of_the_library_s_packet(data: Any, namespace: str, ack: int | None) -> None:
+    # The one difference is that text beyond ASCII is not escaped.
+    for kind, place, ours in (
+        (EVENT, (namespace, ack), frames.encode_event("e", (data,), namespace, ack)),
+        (ACK, ("/", None), frames.encode_arguments(["e", data], "an ack")),
+    ):
+        theirs = Packet(kind, ["e", data], *place).encode()
+        text, *attachments = theirs if isinstance(theirs, list) else [theirs]
+        assert ours[1:] == attachments
+        head, end = text.split("[", 1)
+        assert ours[0].startswith(head + "[")
+        assert json.loads(ours[0].removeprefix(head)) == json.loads("[" + end)
+
+
+class Long(Packet):  # type: ignore[misc]
+    """The library's own way, where nothing ordinary may come by."""
+
+    def __init__(self, *_: Any) -> None:
+        raise AssertionError("the long way")
+
+
+@pytest.mark.parametrize(
+    ("data", "fast"),
+    [
+        ("x", True),
+        (({"n": None}, [1.5, "ü"]), True),
+        # Here at least nobody looks for bytes in what has none, or twice.
+        ({1: 2}, False),
+        (2**70, False),
+        ([b"1", {"a": (bytearray(b"2"), memoryview(b"3"))}], False),
+    ],
+)
+def test_ordinary_data_takes_the_short_way(data: Any, fast: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = frames.encode_event("e", data, "/chat", 7)
+    monkeypatch.setattr(frames, "Packet", Long)
+    if fast:
+        monkeypatch.delattr(frames, "_dumps")
+    assert frames.encode_event("e", data, "/chat", 7) == expected
 
 
 def test_a_dict_that_looks_like_an_attachment_without_any() -> None:
     data = {"_placeholder": True, "num": 0}
     packet = decode(frames.encode_event("e", data, "/"))
     assert packet.data == ["e", data]
+
+
+class Colour(enum.Enum):
+    RED = "red"
+
+
+@dataclass
+class Point:
+    x: int = 1
 
 
 NAN = math.nan
@@ -127,9 +192,17 @@ RECURSIVE.append({"again": RECURSIVE})
         (("one", object()), "data[1] is a object"),
         ({"ok": {(1, 2): "three"}}, "data['ok'], key (1, 2)"),
         ({b"key": 1}, "key b'key'"),
+        # What the encoder would take by itself.
+        ({"id": uuid.UUID(int=1)}, "data['id'] is a UUID"),
+        (["fine", Colour.RED], "data[1] is a Colour"),
+        ({"at": (b"bytes", Point())}, "data['at'][1] is a Point"),
+        ([None, {"x": (None, NAN)}], "data[1]['x'][1] is nan"),
+        ({1: None, "x": NAN}, "data['x'] is nan"),
+        ([b"bytes", None, -math.inf], "data[2] is -inf"),
         (RECURSIVE, "contains itself"),
         ([b"bytes", RECURSIVE], "contains itself"),
         ((b"bytes", NAN, {1}), "data[2] is a set"),
+        ((b"bytes", {"k": [uuid.UUID(int=1)]}), "data[1]['k'][0] is a UUID"),
     ],
 )
 def test_what_cannot_travel_is_named_by_its_place(data: Any, place: str) -> None:
@@ -157,6 +230,12 @@ def test_the_same_value_twice_is_no_circle() -> None:
     assert packet.data == ["e", plain([shared, shared])]
 
 
+def test_an_acknowledgement_may_hold_what_only_python_knows() -> None:
+    values = [math.inf, None, b"bytes", -math.inf]
+    assert frames.decode_arguments(frames.encode_arguments(values, "an ack")) == values
+    assert math.isnan(frames.decode_arguments(frames.encode_arguments([None, NAN], "an ack"))[1])
+
+
 def test_an_application_may_bring_its_own_json(monkeypatch: pytest.MonkeyPatch) -> None:
     def dumps(value: Any, **options: Any) -> str:
         return json.dumps(value, default=lambda other: other.isoformat(), **options)
@@ -166,6 +245,13 @@ def test_an_application_may_bring_its_own_json(monkeypatch: pytest.MonkeyPatch) 
     data = {"when": datetime.date(2026, 1, 2), "bytes": b"x"}
     packet = decode(frames.encode_event("e", data, "/"))
     assert packet.data == ["e", {"when": "2026-01-02", "bytes": b"x"}]
+    assert frames.decode_arguments(['3["x"]']) == ["x"]
+    # Its json, and not ours beside it, also for what both know.
+    own = types.SimpleNamespace(dumps=lambda value, **_: "own", loads=lambda _: ["own"])
+    monkeypatch.setattr(Packet, "json", own)
+    assert frames.encode_event("e", {"a": 1}, "/") == ["2own"]
+    assert frames.decode_arguments(['3["x"]']) == ["own"]
+    monkeypatch.setattr(Packet, "json", module)
     with pytest.raises((NotSerializable, AttributeError)):
         frames.encode_event("e", object(), "/")
 

@@ -45,6 +45,7 @@ class Emit(Message, frozen=True, array_like=True, gc=False, tag="e"):
     skip: list[str]
     ack: int  # the acknowledgement id that is already in the frames; 0: none is wanted
     frames: Raw  # list[str | bytes]
+    volatile: bool = False  # a client that is behind need not get it
 
 
 class Disconnect(Message, frozen=True, array_like=True, gc=False, tag="d"):

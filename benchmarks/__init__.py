@@ -1,0 +1,1 @@
+"""Programs that measure the application beside its peers; see README.md here."""

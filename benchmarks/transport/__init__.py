@@ -1,0 +1,1 @@
+"""Compare the native transport with its peers: `python -m benchmarks.transport --help`."""

@@ -1,0 +1,1 @@
+"""The servers that are compared; each does the same at the same addresses."""

@@ -1,0 +1,1 @@
+"""The protocols of the transport, as their specifications say."""

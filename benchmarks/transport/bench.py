@@ -145,8 +145,10 @@ class Bench:
                     self._absent[kind] = str(error)
                 else:
                     arena.append(contestant)
-            yield arena
-            self._absent.clear()
+            try:
+                yield arena
+            finally:
+                self._absent.clear()
 
     def race(
         self,

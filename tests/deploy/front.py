@@ -126,7 +126,7 @@ class Poller:
         """
         path = f"{POLL}&sid={self.sid}"
         sent = self.visitor.request(path, "POST", data=b"40/chat,")
-        assert (sent.status_code, sent.text) == (requests.codes.ok, "OK"), sent.text
+        assert (sent.status_code, sent.text) == (requests.codes.ok, "ok"), sent.text
         got = self.visitor.request(path)
         assert got.status_code == requests.codes.ok, got.text
         assert "44/chat," in got.text, got.text

@@ -258,9 +258,17 @@ def status() -> Any:
 def emit() -> Any:
     """Emit {event, data (a list), namespace, room, count, volatile}.
 
-    `text_bytes` or `binary_bytes` adds an argument of that size; `pause` in seconds lies between two.
+    `text_bytes` or `binary_bytes` adds an argument of that size; `pause` in seconds lies between two. Or several
+    of them: {orders: [...]}.
     """
     order = request.get_json()
+    for each in order.get("orders", [order]):
+        obey(each)
+    return {}
+
+
+def obey(order: dict[str, Any]) -> None:
+    """Emit as /emit wants it."""
     data = list(order.get("data", []))
     if "text_bytes" in order:
         data.append("x" * order["text_bytes"])
@@ -273,7 +281,6 @@ def emit() -> Any:
         send(order["event"], data, order.get("room"), order.get("namespace", "/"), volatile)
         if "pause" in order:
             socketio.sleep(order["pause"])
-    return {}
 
 
 @app.post("/disconnect")

@@ -124,13 +124,16 @@ class WebSocket(Connection):
         """Read a frame.
 
         :raises Closed: when there is none. :raises TimeoutError: when it does not come in time.
+        :raises AssertionError: when its length is not written as short as can be (RFC 6455, 5.2).
         """
         first, second = self.read(2)
         length = second & 0x7F
         if length == 126:
             length = int.from_bytes(self.read(2), "big")
+            assert length > 125, "a length that would have been written shorter"
         elif length == 127:
             length = int.from_bytes(self.read(8), "big")
+            assert length > 65_535, "a length that would have been written shorter"
         mask = self.read(4) if second & 0x80 else None
         payload = self.read(length)
         if mask is not None:

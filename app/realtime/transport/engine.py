@@ -130,7 +130,18 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """The client of a session is in one namespace less; it may not be in none for long."""
         session = self.sockets.get(sid)
         if session is not None and not session.closing and not self.in_namespace(sid):
-            self.clock.after(self.options.connect_seconds, session.check_joined)
+            self.expect_namespace(sid)
+
+    def expect_namespace(self, sid: str) -> None:
+        """See after a while whether the client of a session is in a namespace."""
+        # By its id: the clock keeps what it has until then, and many sessions end long before.
+        self.clock.after(self.options.connect_seconds, partial(self._check_namespace, sid))
+
+    def _check_namespace(self, sid: str, _now: float) -> None:
+        session = self.sockets.get(sid)
+        if session is not None and not session.closing and not self.in_namespace(sid):
+            self.logger.info("%s is in no namespace, closing", sid)
+            session.close_soon(self.reason.SERVER_DISCONNECT, abort=False)
 
     def keep(self, sid: str, packets: list[Packet]) -> None:
         """Keep what the client of a session that is no more has not fetched."""

@@ -21,22 +21,27 @@ class Heartbeat:
     __slots__ = ("_deadline", "_next", "_session")
 
     def __init__(self, session: Session, now: float) -> None:
-        self._session = session
+        self._session: Session | None = session
         self._next = now + session.server.ping_interval
         self._deadline: float | None = None  # while an answer is waited for
         session.server.clock.add(self._next, self._due)
 
     def answered(self, now: float) -> None:
         """The client has answered; unasked, it does not count."""
-        if self._deadline is not None:
+        if self._deadline is not None and self._session is not None:
             self._deadline = None
             self._next = now + self._session.server.ping_interval
             self._session.server.clock.add(self._next, self._due)
 
+    def stop(self) -> None:
+        """The session is over; the clock, which still knows this, keeps it from nothing."""
+        self._session = None
+
     def _due(self, now: float) -> None:
-        session, server = self._session, self._session.server
-        if session.closing or session.closed:
+        session = self._session
+        if session is None or session.closing:
             return
+        server = session.server
         if self._deadline is None:
             if now >= self._next:
                 self._deadline = now + server.ping_timeout

@@ -339,13 +339,7 @@ class Session:
     def start(self, now: float) -> None:
         """Begin to ping, and to wait for a namespace."""
         self._heartbeat = Heartbeat(self, now)
-        self.server.clock.after(self.server.options.connect_seconds, self.check_joined)
-
-    def check_joined(self, now: float) -> None:
-        """End a client that is in no namespace."""
-        if not self.closing and not self.closed and not self.server.in_namespace(self.sid):
-            logger.info("%s is in no namespace, closing", self.sid)
-            self.close_soon(self.server.reason.SERVER_DISCONNECT, abort=False)
+        self.server.expect_namespace(self.sid)
 
     # The end.
 
@@ -392,6 +386,8 @@ class Session:
             self._upgrade.end()
         self.closed = True
         # Nothing of it refers to it any more: the garbage collector may not look.
+        if self._heartbeat is not None:
+            self._heartbeat.stop()
         self._wire = self._heartbeat = None
         if self._polling is not None:
             self._polling.release()

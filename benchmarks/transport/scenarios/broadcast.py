@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.transport.bench import Bench
-from benchmarks.transport.events import LARGE_BYTES, SMALL_BYTES
+from benchmarks.transport.events import LARGE_BYTES
 from benchmarks.transport.results import Row
 
 BURST = 50
@@ -15,27 +15,26 @@ def run(bench: Bench) -> None:
     many = bench.scale.many
     with bench.arena(clients=100) as arena:
         bench.broadcast(arena, _row(100, "one by one"), 100, alone=True)
+    burst = {"per_turn": BURST, "alone": True}
     with bench.arena(clients=500) as arena:
         bench.broadcast(arena, _row(500, "one by one"), 500, alone=True)
         bench.broadcast(arena, _row(500, "flat out", "flat"), 500)
         bench.broadcast(arena, _row(500, "4 KB", "large"), 500, alone=True, size=LARGE_BYTES)
-        bench.broadcast(
-            arena, _row(500, f"bursts of {BURST}", key="burst-500"), 500, per_turn=BURST, alone=True
-        )
+        bench.broadcast(arena, _row(500, f"bursts of {BURST}", key="burst-500"), 500, **burst)
     with bench.arena(clients=many, blocks=(SEATS,)) as arena:
         bench.broadcast(arena, _row(many, "one by one"), many, alone=True)
         bench.broadcast(arena, _row(many, "flat out", "flat"), many)
         bench.broadcast(arena, _row(many, "4 KB", "large"), many, alone=True, size=LARGE_BYTES)
-        bench.broadcast(arena, _row(many, f"bursts of {BURST}", key=f"burst-{many}"), many, per_turn=BURST)
-        rooms = {"block": SEATS, "rooms": many // SEATS}
+        bench.broadcast(arena, _row(many, f"bursts of {BURST}", key=f"burst-{many}"), many, **burst)
         label = f"to rooms of {SEATS} among {many:,} clients"
-        for key, how, order in (
-            ("rooms", "one by one", {"alone": True}),
-            ("rooms-flat", "flat out", {}),
-            ("rooms-burst", f"bursts of {BURST}", {"per_turn": BURST}),
-        ):
+        ways: dict[str, tuple[str, dict[str, int]]] = {
+            "rooms": ("one by one", {"alone": True}),
+            "rooms-flat": ("flat out", {}),
+            "rooms-burst": (f"{BURST} rooms at a time", burst),
+        }
+        for key, (how, order) in ways.items():
             row = Row(key, "broadcast", f"{label}, {how}", "deliveries/s")
-            bench.broadcast(arena, row, many, size=SMALL_BYTES, **rooms, **order)
+            bench.broadcast(arena, row, many, block=SEATS, rooms=many // SEATS, **order)
     with bench.arena(("library", "stock"), clients=500) as arena:
         row = Row("switch", "switch", "to 500 clients, one by one", "deliveries/s")
         bench.broadcast(arena, row, 500, alone=True)

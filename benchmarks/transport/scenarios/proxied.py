@@ -39,7 +39,7 @@ def run(bench: Bench) -> None:
     with bench.arena(clients=CLIENTS, proxy=_before) as arena:
         for key, label, order in (
             ("nginx-500", f"to {CLIENTS} clients, one by one", {"alone": True}),
-            ("nginx-burst", f"to {CLIENTS} clients, bursts of {BURST}", {"per_turn": BURST}),
+            ("nginx-burst", f"to {CLIENTS} clients, bursts of {BURST}", {"per_turn": BURST, "alone": True}),
         ):
             bench.broadcast(arena, Row(key, "nginx", label, "deliveries/s"), CLIENTS, **order)
         rows = [

@@ -1,4 +1,4 @@
-"""Ten thousand clients that come and go leave the server as it was."""
+"""Thousands of clients that come and go leave the server as it was."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from tests.support.waiting import wait_until
 from tests.transport.clients.conftest import Meet, Serve
 from tests.transport.clients.peers import TRANSPORTS, JavaScript, Kind
 
-CLIENTS = 10_000
-MANY_CLIENTS = 100_000
+CLIENTS = 4_000
+# Some 20 s of a whole machine, and minutes of one that does other things too.
+MANY_CLIENTS = 10_000
 # So many first, until the allocator has what it ever needs.
 WARM_UP = 2_000
 PROCESSES = 3
 STORM_SECONDS = 100.0
-# A KB for each of 10,000 clients would be far more.
+# A KB for each client would be as much.
 MOST_GROWTH_KB = 4_000
 # The test's own request; a collection that is just going on.
 SOME = 5
@@ -31,7 +32,8 @@ SOME = 5
 @pytest.fixture
 def server(serve: Serve) -> SmallServer:
     """A server that gives up soon those of whom it hears nothing."""
-    return serve(ping_interval=2, ping_timeout=2)
+    # What is kept for a client until its patience would have ended is not to count.
+    return serve(ping_interval=2, ping_timeout=2, options={"connect_seconds": 2})
 
 
 def storm(server: SmallServer, clients: int, seconds: float = STORM_SECONDS) -> collections.Counter[str]:
@@ -92,17 +94,17 @@ def come_and_go(server: SmallServer, clients: int, seconds: float = STORM_SECOND
     assert came == left == sum(done.values()) - done["refused"]
 
 
-def test_ten_thousand_quick_clients_leave_nothing_behind(server: SmallServer) -> None:
+def test_thousands_of_quick_clients_leave_nothing_behind(server: SmallServer) -> None:
     come_and_go(server, CLIENTS)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1200)
-def test_a_hundred_thousand_leave_nothing_behind(server: SmallServer) -> None:
-    come_and_go(server, MANY_CLIENTS, 1000.0)
+@pytest.mark.timeout(600)
+def test_ten_thousand_leave_nothing_behind(server: SmallServer) -> None:
+    come_and_go(server, MANY_CLIENTS, 500.0)
 
 
-@pytest.mark.parametrize(("kind", "times"), [("node", 300), ("chromium", 60)])
+@pytest.mark.parametrize(("kind", "times"), [("node", 300), ("chromium", 30)])
 def test_hundreds_of_real_clients_leave_nothing_behind(
     kind: Kind, times: int, meet: Meet, server: SmallServer
 ) -> None:
@@ -115,7 +117,7 @@ def test_hundreds_of_real_clients_leave_nothing_behind(
             failures = peer.ask("comeAndGo", server.url, options, times, 10, timeout_seconds=60)
             assert failures == []
 
-    come_and_go(20)
+    come_and_go(10)
     peer.close()
     before = settled(server)
     come_and_go(times)

@@ -51,9 +51,11 @@ def test_every_client_says_and_hears_what_it_does_without_nginx(peer: Peer, room
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body directly:ResourceWarning")
-def test_large_messages(peer: Peer) -> None:
-    for content in ("text", "bytes"):
-        assert peer.echoes(content, LARGE_BYTES, LARGE_SECONDS)
+@pytest.mark.parametrize("transport", ["websocket", "polling"])
+@pytest.mark.parametrize("kind", ["chromium", "python"])
+def test_large_messages(kind: Kind, transport: Transport, meet: Meet, front: Nginx) -> None:
+    peer = meet(kind, transport, front.url)
+    assert peer.echoes("bytes", LARGE_BYTES, LARGE_SECONDS)
     assert peer.disconnects() == []
 
 

@@ -17,14 +17,15 @@ from tests.transport.clients.conftest import Serve, assert_no_traceback
 
 # How a TCP connection ends: properly, with a reset, in one direction only, or not at all.
 ENDINGS = ("close", "reset", "half", "silence")
-TIMES = 20
+TIMES = 10
 HELLO = '40{"rooms":["a room","another"]}'
 
 
 @pytest.fixture
 def server(serve: Serve) -> SmallServer:
     """A server that gives up soon those of whom it hears nothing."""
-    return serve(ping_interval=1, ping_timeout=1, options={"connect_seconds": 2})
+    options = {"connect_seconds": 2, "upgrade_seconds": 2, "post_seconds": 2}
+    return serve(ping_interval=1, ping_timeout=1, options=options)
 
 
 # The states. Each makes one and returns the TCP connection that ends.
@@ -101,7 +102,7 @@ def with_unread_answers(url: str) -> WebSocket:
 
 def asked_and_not_answered(url: str) -> WebSocket:
     client = in_rooms(url)
-    client.post('42["ask","question",[],60]')
+    client.post('42["ask","question",[],3]')
     assert str(client.receive()).startswith("42")
     return client
 

@@ -33,8 +33,16 @@ def test_volatile_events_are_dropped_for_who_does_not_poll(strict: SmallServer, 
     strict.emit("lost", 2, binary="AQIDBA==", namespace="/bench", volatile=True)
     strict.emit("second", 2, namespace="/bench")
     assert strict.status()["transport"]["volatile_dropped"] == before + 2
+    # What is emitted together with one of them is not dropped with it.
+    strict.emit_in_one_turn(
+        {"event": "third", "namespace": "/bench"},
+        {"event": "lost", "namespace": "/bench", "volatile": True},
+        {"event": "fourth", "namespace": "/bench"},
+    )
     assert client.receive_event("/bench") == ["first", "x" * 2000]
     assert client.receive_event("/bench") == ["second", 2]
+    assert client.receive_event("/bench") == ["third"]
+    assert client.receive_event("/bench") == ["fourth"]
     strict.emit("again", 3, namespace="/bench", volatile=True)
     assert client.receive_event("/bench") == ["again", 3]
 
@@ -51,7 +59,10 @@ def test_volatile_events_are_dropped_for_who_does_not_read(strict: SmallServer, 
     strict.emit("lost", 1, namespace="/bench", volatile=True)
     strict.emit("lost", 2, binary="AQIDBA==", namespace="/bench", volatile=True)
     assert strict.status()["transport"]["volatile_dropped"] == before + 2
-    strict.emit("last", namespace="/bench")
+    strict.emit_in_one_turn(
+        {"event": "lost", "namespace": "/bench", "volatile": True},
+        {"event": "last", "namespace": "/bench"},
+    )
     for number in range(events):
         assert client.receive_event("/bench")[:2] == ["filler", number]
     assert client.receive_event("/bench") == ["last"]

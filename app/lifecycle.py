@@ -25,7 +25,8 @@ LISTENING_SECONDS = 3.0
 class UnderWay:
     """Counts the requests in hand, so that a stop takes nothing from under them.
 
-    A WebSocket is one request from its handshake to its end, and its events are handled within.
+    With the library's transport a WebSocket is one request from its handshake to its end, and its events are
+    handled within. With our own it is none after its handshake; `Drain.finish` waits for its handlers.
     """
 
     def __init__(self, wsgi_app: WSGIApplication) -> None:

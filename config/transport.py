@@ -75,7 +75,7 @@ class Transport(BaseSettings):
     )
     socket_freeze_sessions: int = setting(
         1_000,
-        "After how many more sessions than ever the garbage collector is relieved of them; 0: never.",
+        "After how many new sessions the garbage collector is relieved of what is there; 0: never.",
         unit="sessions",
         ge=0,
         le=1_000_000,

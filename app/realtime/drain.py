@@ -136,7 +136,7 @@ class Drain:
 
     def _working(self) -> bool:
         # With the library's transport, events are handled within requests, which are waited for anyway.
-        return isinstance(self._engine, Engine) and bool(self._engine.working)
+        return isinstance(self._engine, Engine) and self._engine.busy > 0
 
     def _told(self, drain: bool) -> None:
         """An operator, from elsewhere."""
@@ -206,7 +206,9 @@ class Drain:
 
         def end(sid: str, socket: Any) -> None:
             _end(socket)
-            self._engine.sockets.pop(sid, None)
+            # One that is being closed elsewhere goes when its handlers are done.
+            if socket.closed:
+                self._engine.sockets.pop(sid, None)
 
         while True:
             for sid, socket in list(self._engine.sockets.items()):

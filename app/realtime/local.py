@@ -69,7 +69,7 @@ class LocalManager(RoomManager):
                 self.server.eio.fanout.send(audience.sessions, packets, skipped, volatile)
             for sid, eio_sid in audience.connecting:
                 if sid not in skip:
-                    self._held[eio_sid, namespace].append((packets, volatile))
+                    self._hold(eio_sid, namespace, packets, volatile)
         if audience.others:
             library_packets = self._packets(encoded)
             for sid, eio_sid in audience.others:
@@ -90,6 +90,17 @@ class LocalManager(RoomManager):
     def hold_back(self, eio_sid: str, namespace: str) -> None:
         """Keep back what a client that is connecting gets, until `release`."""
         self._held[eio_sid, namespace] = []
+
+    def _hold(
+        self, eio_sid: str, namespace: str, packets: list[transport.Packet], volatile: bool = False
+    ) -> None:
+        held, session = self._held[eio_sid, namespace], self.server.eio.sockets.get(eio_sid)
+        if session is None or len(held) * len(packets[0]) > session.server.options.buffer_bytes:
+            # Its connect handler takes so long that it is as good as one that does not read.
+            if session is not None:
+                session.too_slow(len(held) * len(packets[0]))
+            return
+        held.append((packets, volatile))
 
     def release(self, eio_sid: str, namespace: str) -> None:
         """Let it have that now, unless it was refused."""
@@ -124,10 +135,15 @@ class LocalManager(RoomManager):
     ) -> None:
         """Emit with a callback on this node only: as the library does, without a deadline."""
         for sid, eio_sid in self.get_participants(namespace, room):
-            if sid not in skip:
-                ack = self._generate_ack_id(sid, callback)
-                for packet in self._packets(frames.encode_event(event, data, namespace, ack)):
-                    self.server._send_eio_packet(eio_sid, packet)
+            if sid in skip or sid in self.pending_disconnect.get(namespace, ()):
+                continue
+            ack = self._generate_ack_id(sid, callback)
+            encoded = frames.encode_event(event, data, namespace, ack)
+            if self.is_held_back(eio_sid, namespace):
+                self._hold(eio_sid, namespace, [transport.Packet(frame) for frame in self._texts(encoded)])
+                continue
+            for packet in self._packets(encoded):
+                self.server._send_eio_packet(eio_sid, packet)
 
     def concerns(self, namespace: str, room: Any) -> bool:
         """Whether a client of this node is in a room, or in one of several."""

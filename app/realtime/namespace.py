@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from app.realtime.errors import EventError
 from app.realtime.presence import User
 from app.realtime.rates import Rates
-from app.realtime.socketio import RESERVED_EVENTS, client_wants_ack
+from app.realtime.server import RESERVED_EVENTS, client_wants_ack
 
 log = structlog.get_logger(__name__)
 

@@ -22,6 +22,7 @@ from engineio.socket import Socket
 from socketio import packet
 
 from app.realtime import fast_json
+from app.realtime.rooms import RoomManager
 from app.realtime.transport import Engine, TransportOptions
 from app.realtime.transport.handshake import is_handshake, wrong_handshake
 
@@ -182,6 +183,8 @@ def harden(server: socketio.Server, options: TransportOptions, *, native: bool) 
 
 def _in_namespace(manager: Any, eio_sid: str) -> bool:
     """Whether the client of a connection is in any namespace."""
+    if isinstance(manager, RoomManager):
+        return manager.is_anywhere(eio_sid)
     return any(manager.sid_from_eio_sid(eio_sid, namespace) for namespace in manager.get_namespaces())
 
 

@@ -24,6 +24,8 @@ class RoomManager(Manager):  # type: ignore[misc]
         super().__init__()
         # The rooms of a client, but for None and its own; most are in none or in few.
         self._entered: dict[tuple[str, str], list[Any]] = {}
+        # In how many namespaces the client of a connection is.
+        self._namespaces: dict[str, int] = {}
 
     def get_participants(self, namespace: str, room: Any) -> Iterator[tuple[str, str]]:
         """The clients in a room, in any of several, or, for None, in the namespace."""
@@ -39,6 +41,10 @@ class RoomManager(Manager):  # type: ignore[misc]
         if sid not in self.rooms.get(namespace, {}).get(None, ()):
             return []
         return [sid, *self._entered.get((namespace, sid), ())]
+
+    def is_anywhere(self, eio_sid: str) -> bool:
+        """Whether the client of a connection is in a namespace."""
+        return eio_sid in self._namespaces
 
     def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
         """Put a client into a room.
@@ -57,6 +63,8 @@ class RoomManager(Manager):  # type: ignore[misc]
             members = rooms[room] = bidict() if room is None else {}
         if room is not None and room != sid and sid not in members:
             self._entered.setdefault((namespace, sid), []).append(room)
+        if room is None and sid not in members:
+            self._namespaces[eio_sid] = self._namespaces.get(eio_sid, 0) + 1
         members[sid] = eio_sid
         self.changed(namespace, room)
 
@@ -66,7 +74,11 @@ class RoomManager(Manager):  # type: ignore[misc]
         members = rooms.get(room)
         if members is None or sid not in members:
             return
-        del members[sid]
+        eio_sid = members.pop(sid)
+        if room is None:
+            self._namespaces[eio_sid] -= 1
+            if not self._namespaces[eio_sid]:
+                del self._namespaces[eio_sid]
         if not members:
             del rooms[room]
             if not rooms:

@@ -17,7 +17,7 @@ from app.extensions import limiter, openapi, socketio
 from app.realtime import Emitter
 from app.realtime.emitter import EmitterFull, EmitterStopped
 from app.realtime.namespace import payer_of, payload_error
-from app.realtime.socketio import RESERVED_EVENTS
+from app.realtime.server import RESERVED_EVENTS
 from config import Settings
 
 # A request that waits longer than this for room in the emitter tells its sender to come back.

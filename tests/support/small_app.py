@@ -258,8 +258,8 @@ def status() -> Any:
 def emit() -> Any:
     """Emit {event, data (a list), namespace, room, count, volatile}.
 
-    `text_bytes` or `binary_bytes` adds an argument of that size; `pause` in seconds lies between two. Or several
-    of them: {orders: [...]}.
+    `text_bytes` or `binary_bytes` adds an argument of that size; `pause` in seconds lies between two.
+    Or several of them: {orders: [...]}.
     """
     order = request.get_json()
     for each in order.get("orders", [order]):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from tests.support.small import SmallServer, Transport, Worker
+
+
+def pytest_sessionstart() -> None:
+    """A runner that gives up sends SIGTERM: let the fixtures end their servers then, as at a Ctrl-C."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

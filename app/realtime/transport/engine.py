@@ -25,9 +25,10 @@ from app.realtime.transport.clock import Clock
 from app.realtime.transport.fanout import Fanout
 from app.realtime.transport.garbage import Garbage
 from app.realtime.transport.handshake import answer, is_handshake, negotiate_deflate, wrong_handshake
+from app.realtime.transport.homeless import Homeless
 from app.realtime.transport.options import TransportOptions
 from app.realtime.transport.outgoing import OPEN, PING_PACKET, Packet, payload
-from app.realtime.transport.requests import kept_environ, most_packets, parse_query
+from app.realtime.transport.requests import kept_environ, most_packets, opening_data, parse_query
 from app.realtime.transport.session import Session, Unanswerable
 from app.realtime.transport.upgrade import Upgrade
 from app.realtime.transport.wire import Wire
@@ -63,7 +64,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
     clock: Clock
     slow_disconnects: int
     volatile_dropped: int
-    working: set[Session]
+    busy: int
     ending: dict[Session, str]
 
     def prepare(self, options: TransportOptions, in_namespace: Callable[[str], bool]) -> None:
@@ -76,10 +77,11 @@ class Engine(engineio.Server):  # type: ignore[misc]
         self.in_namespace = in_namespace
         self.fanout = Fanout()
         self.clock = Clock()
+        self.homeless = Homeless(self)
         self._garbage = Garbage(options.freeze_sessions)
         self.slow_disconnects = self.volatile_dropped = 0
-        # Sessions with an event in hand; and why those end that still have some.
-        self.working = set()
+        # How many handlers or lists of them are at work; and why sessions end that still have some to come.
+        self.busy = 0
         self.ending = {}
         self._left: dict[str, list[Packet]] = {}
         self._to_ping: list[Session] = []
@@ -111,7 +113,7 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """Send a packet of the library's."""
         session = self.sockets.get(sid)
         if session is not None and not session.closed:
-            session.send(_packet(pkt))
+            self.fanout.send((session,), (_packet(pkt),))
 
     def disconnect(self, sid: str | None = None) -> None:
         """End a session, or all of them."""
@@ -124,24 +126,13 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """Keep a session no longer."""
         if self.sockets.get(session.sid) is session:
             del self.sockets[session.sid]
-            self._garbage.shrunk(len(self.sockets))
+            self._garbage.closed(len(self.sockets))
 
     def left_namespace(self, sid: str) -> None:
-        """The client of a session is in one namespace less; it may not be in none for long."""
+        """The client of a session is in one namespace less."""
         session = self.sockets.get(sid)
         if session is not None and not session.closing and not self.in_namespace(sid):
-            self.expect_namespace(sid)
-
-    def expect_namespace(self, sid: str) -> None:
-        """See after a while whether the client of a session is in a namespace."""
-        # By its id: the clock keeps what it has until then, and many sessions end long before.
-        self.clock.after(self.options.connect_seconds, partial(self._check_namespace, sid))
-
-    def _check_namespace(self, sid: str, _now: float) -> None:
-        session = self.sockets.get(sid)
-        if session is not None and not session.closing and not self.in_namespace(sid):
-            self.logger.info("%s is in no namespace, closing", sid)
-            session.close_soon(self.reason.SERVER_DISCONNECT, abort=False)
+            self.homeless.expect(session, time.monotonic())
 
     def keep(self, sid: str, packets: list[Packet]) -> None:
         """Keep what the client of a session that is no more has not fetched."""
@@ -199,9 +190,13 @@ class Engine(engineio.Server):  # type: ignore[misc]
         session = self.sockets.get(sid)
         if query.get("EIO") != ["4"]:
             return self._refuse(environ, start_response, BAD_REQUEST)
-        if session is None and method == "GET" and (left := self._left.pop(sid, None)):
+        polls = transport == "polling" and method == "GET" and not upgrade
+        if session is None and polls and (left := self._left.pop(sid, None)):
             # What it was sent before it was closed.
-            return self._fetched(environ, start_response, payload(left), query)
+            most = most_packets(environ) or len(left)
+            if rest := left[most:]:
+                self.keep(sid, rest)
+            return self._fetched(environ, start_response, payload(left[:most]), query)
         if session is None or session.closed:
             return self._refuse(environ, start_response, UNKNOWN_SESSION)
         if upgrade:
@@ -236,27 +231,14 @@ class Engine(engineio.Server):  # type: ignore[misc]
                 environ, start_response, "401 Unauthorized", [("Content-Type", "application/json")], message
             )
         session.start(time.monotonic())
-        self._garbage.grown(len(self.sockets))
-        opening = Packet(OPEN + fast_json.dumps(self._opening(sid, websocket), separators=(",", ":")))
+        self._garbage.opened(len(self.sockets))
+        opening = Packet(OPEN + fast_json.dumps(opening_data(self, sid, websocket), separators=(",", ":")))
         if websocket:
             self._open_wire(environ, session, self._cookie_headers(sid), opening.frame())
         session.connected = True
         return self._answer(
             environ, start_response, "200 OK", TEXT + self._cookie_headers(sid), opening.text().encode()
         )
-
-    def _opening(self, sid: str, websocket: bool) -> dict[str, Any]:
-        return {
-            "sid": sid,
-            "upgrades": (
-                ["websocket"]
-                if self.allow_upgrades and not websocket and "websocket" in self.transports
-                else []
-            ),
-            "pingInterval": round((self.ping_interval + self.ping_interval_grace_period) * 1000),
-            "pingTimeout": round(self.ping_timeout * 1000),
-            "maxPayload": self.max_http_buffer_size,
-        }
 
     def _open_wire(
         self, environ: dict[str, Any], owner: Session | Upgrade, headers: Pairs, begin: bytes = b""
@@ -268,7 +250,11 @@ class Engine(engineio.Server):  # type: ignore[misc]
         """
         options = self.options
         agreed, extensions = negotiate_deflate(environ) if options.per_message_deflate else ([], [])
-        sock = sockets.take_over(environ)
+        try:
+            sock = sockets.take_over(environ)
+        except Exception:
+            owner.failed()
+            raise
         wire = Wire(sock, owner, self.max_http_buffer_size, options.max_fragments, extensions)
         owner.open(wire)
         wire.write(answer(environ, headers + agreed) + begin)
@@ -371,9 +357,9 @@ class Engine(engineio.Server):  # type: ignore[misc]
         if self.http_compression and len(body) >= self.compression_threshold:
             for accepted in environ.get("HTTP_ACCEPT_ENCODING", "").split(","):
                 encoding = accepted.split(";")[0].strip()
-                if encoding in self.compression_methods:
+                if encoding in self.compression_methods and not accepted.replace(" ", "").endswith(";q=0"):
                     body = getattr(self, f"_{encoding}")(body)
-                    headers.append(("Content-Encoding", encoding))
+                    headers += [("Content-Encoding", encoding), ("Vary", "Accept-Encoding")]
                     break
         start_response(status, [*headers, ("Content-Length", str(len(body)))])
         return [body]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -36,11 +36,12 @@ Audience = Sequence["Session"]
 class Segment:
     """Packets that the same clients get, one after the other."""
 
-    __slots__ = ("_data", "_deflated", "_firm", "audience", "packets", "skip", "volatile")
+    __slots__ = ("_data", "_deflated", "_firm", "audience", "packets", "skip", "then", "volatile")
 
     def __init__(self, audience: Audience, skip: Collection[Session]) -> None:
         self.audience = audience
         self.skip = skip
+        self.then: Callable[[], None] | None = None  # for when it is written
         self.packets: list[Packet] = []
         self.volatile = 0  # events
         self._firm: list[Packet] | None = None
@@ -83,10 +84,11 @@ class Fanout:
     """What waits to be written, in its order. All methods are for the hub's own thread."""
 
     def __init__(self) -> None:
-        self._segments: list[Segment] = []
-        # A single segment that is being written, and to how many of its audience it was.
+        self._segments: deque[Segment] = deque()
+        # The segment that is under way, to how many of its audience, and whether straight to the sockets.
         self._current: Segment | None = None
-        self._written = 0
+        self._done = 0
+        self._direct = False
         # Clients with segments of their own to be written.
         self._dirty: deque[Session] = deque()
         self._timer: Any = None
@@ -107,40 +109,24 @@ class Fanout:
         """
         segments = self._segments
         last = segments[-1] if segments else None
-        if last is None or last.audience is not audience or last.skip != skip:
+        if last is None or last.audience is not audience or last.skip != skip or last.then is not None:
             last = Segment(audience, skip)
             segments.append(last)
-            if len(segments) == 1:
-                self._wake()
+            self._wake()
         last.add(packets, volatile)
+
+    def finish(self, session: Session, packets: Sequence[Packet], then: Callable[[], None]) -> None:
+        """Note down what a client gets last, and what to do after it."""
+        segment = Segment((session,), ())
+        segment.add(packets, volatile=False)
+        segment.then = then
+        self._segments.append(segment)
+        self._wake()
 
     @property
     def busy(self) -> bool:
         """Whether something waits to be written for the first time."""
         return bool(self._segments or self._dirty or self._current is not None)
-
-    def settle(self) -> None:
-        """Give every client what is for it, so that it can be written or counted alone."""
-        rest = self._rest_of_current()
-        for segment in (*rest, *self._segments):
-            for session in segment.audience:
-                if session not in segment.skip:
-                    if not session.outbox:
-                        self._dirty.append(session)
-                        session.outbox = [segment]
-                    else:
-                        session.outbox.append(segment)
-        self._segments.clear()
-
-    def _rest_of_current(self) -> list[Segment]:
-        current = self._current
-        if current is None:
-            return []
-        self._current = None
-        rest = Segment(current.audience[self._written :], current.skip)
-        rest.packets, rest.volatile, rest._firm = current.packets, current.volatile, current._firm
-        rest._data, rest._deflated = current._data, current._deflated
-        return [rest]
 
     def _wake(self) -> None:
         if self._timer is None:
@@ -153,39 +139,48 @@ class Fanout:
         """Runs in the hub."""
         self._timer.stop()
         try:
-            self._write_for(SLICE_SECONDS)
+            self._write_until(time.perf_counter() + SLICE_SECONDS)
         except Exception:
             logger.exception("could not write to clients")
         if self.busy:
             self._wake()
 
-    def _write_for(self, seconds: float) -> None:
-        deadline = time.perf_counter() + seconds
-        if self._segments:
-            if self._current is None and not self._dirty and len(self._segments) == 1:
-                self._current, self._written = self._segments.pop(), 0
+    def _write_until(self, deadline: float) -> None:
+        # To collect costs little beside writing; but it may not keep clients from ever being written to.
+        collect_until = deadline - SLICE_SECONDS / 2
+        while (now := time.perf_counter()) < deadline:
+            if self._dirty and (now > collect_until or not (self._current or self._segments)):
+                for _ in range(min(CHUNK, len(self._dirty))):
+                    self._dirty.popleft().write_outbox()
+            elif self._current is not None:
+                self._take_chunk(self._current)
+            elif self._segments:
+                self._current, self._done = self._segments.popleft(), 0
+                self._direct = not self._segments and not self._dirty
             else:
-                self.settle()
-        while self._current is not None:
-            self._write_chunk(self._current)
-            if time.perf_counter() > deadline:
-                return
-        while self._dirty:
-            for _ in range(min(CHUNK, len(self._dirty))):
-                session = self._dirty.popleft()
-                segments, session.outbox = session.outbox, None
-                if segments:
-                    _write(session, segments)
-            if time.perf_counter() > deadline:
                 return
 
-    def _write_chunk(self, segment: Segment) -> None:
-        """Write a segment to the next clients, straight to their sockets where nothing waits before it."""
-        begin = self._written
-        chunk = segment.audience[begin : begin + CHUNK]
-        self._written = begin + len(chunk)
-        if self._written >= len(segment.audience):
+    def _take_chunk(self, segment: Segment) -> None:
+        """Go on with a segment."""
+        chunk = segment.audience[self._done : self._done + CHUNK]
+        self._done += len(chunk)
+        if self._done >= len(segment.audience):
             self._current = None
+        if self._direct:
+            self._write_chunk(segment, chunk)
+            return
+        skip = segment.skip
+        for session in chunk:
+            if skip and session in skip:
+                continue
+            if session.outbox:
+                session.outbox.append(segment)
+            else:
+                session.outbox = [segment]
+                self._dirty.append(session)
+
+    def _write_chunk(self, segment: Segment, chunk: Audience) -> None:
+        """Write a segment to clients, straight to their sockets where nothing waits before it."""
         data = segment.data()
         size = len(data)
         skip = segment.skip
@@ -194,7 +189,8 @@ class Fanout:
                 continue
             send = session.direct
             if send is None:
-                _write(session, [segment])
+                session.outbox = [segment]
+                session.write_outbox()
                 continue
             try:
                 sent = send(data)
@@ -205,12 +201,3 @@ class Fanout:
             else:
                 if sent != size:
                     session.keep(memoryview(data)[sent:])
-
-
-def _write(session: Session, segments: list[Segment]) -> None:
-    """Write to one client; whatever is wrong there does not concern the others."""
-    try:
-        session.write(segments)
-    except Exception:
-        logger.exception("could not write to %s", session.sid)
-        session.lost()

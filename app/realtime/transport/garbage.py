@@ -2,7 +2,7 @@
 
 A full collection looks at every object, and each session has a dozen: with 15,000 clients that takes a tenth
 of a second and more, in which nothing else is done. Sessions hold no cycles once they are closed, so they
-need no collector; whenever there are more of them than ever before, all that is there is frozen
+need no collector; whenever so many new ones have come, all that is there is frozen
 (`gc.freeze`): it is not looked at any more, and freed as ever when nobody refers to it.
 """
 
@@ -13,28 +13,42 @@ import logging
 
 logger = logging.getLogger(__name__)
 
+# New objects until the youngest are looked at, and how often that until the older ones are.
+THRESHOLDS = (20_000, 20, 50)
+# When less than one in so many sessions is left, the collector sees everything again.
+THAW_SHARE = 4
+
 
 class Garbage:
     """Freezes what lives long.
 
-    :param step: after how many sessions more than ever before, 1 or more; 0: never.
+    :param step: after how many new sessions, 1 or more; 0: never.
     """
 
     def __init__(self, step: int) -> None:
         self._step = step
-        self._next = 1
+        self._opened = 0  # since the last time
+        self._most = 0  # sessions at a time, since the last thaw
 
-    def grown(self, sessions: int) -> None:
-        """Say how many sessions there are, when there is one more."""
-        if self._step and sessions >= self._next:
-            # What is garbage now would stay for good: it is looked for among what is young, which is quick.
-            gc.collect(1)
+    def opened(self, sessions: int) -> None:
+        """Say that a session was opened, and how many there are."""
+        if not self._step:
+            return
+        if self._most == 0:
+            # Python's defaults are for programs of a thousandth of the objects.
+            gc.set_threshold(*THRESHOLDS)
+        self._opened += 1
+        self._most = max(self._most, sessions)
+        if self._opened >= self._step:
+            self._opened = 0
+            # What is garbage now would stay; it is only looked for among what is new since the last time.
+            gc.collect()
             gc.freeze()
-            self._next = sessions + self._step
 
-    def shrunk(self, sessions: int) -> None:
-        """Say how many there are, when there is one less; when hardly any is left, all starts anew."""
-        if self._next > self._step + 1 and sessions == 0:
+    def closed(self, sessions: int) -> None:
+        """Say that a session was closed, and how many are left."""
+        if self._step and self._most >= self._step and sessions * THAW_SHARE < self._most:
+            # Few are left of many: what has become garbage among what was frozen can be found at little cost.
+            self._most = sessions
             gc.unfreeze()
-            self._next = 1
-            logger.debug("no session is left: the collector sees everything again")
+            logger.debug("the collector sees everything again")

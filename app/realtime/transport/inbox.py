@@ -10,8 +10,10 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 import gevent
+from gevent.lock import BoundedSemaphore
 
 if TYPE_CHECKING:
+    from app.realtime.transport.engine import Engine
     from app.realtime.transport.session import Session
 
 # So long may one client's events run without letting others have a turn.
@@ -30,7 +32,7 @@ class Inbox:
         self._session = session
         self._messages: deque[str | bytes | None] = deque()
         self._bytes = 0
-        session.server.working.add(session)
+        session.server.busy += 1
         gevent.spawn_raw(self._work)
 
     def put(self, message: str | bytes | None) -> None:
@@ -49,7 +51,7 @@ class Inbox:
         session, server = self._session, self._session.server
         turn_ends = time.monotonic() + TURN_SECONDS
         try:
-            while self._messages and not session.closed:
+            while self._messages and not session.closing:
                 message = self._messages.popleft()
                 if message is None:
                     session.close(wait=False, abort=True, reason=server.ending.get(session))
@@ -62,5 +64,28 @@ class Inbox:
                     gevent.sleep(0)
                     turn_ends = time.monotonic() + TURN_SECONDS
         finally:
-            server.working.discard(session)
+            server.busy -= 1
             session.handled(self)
+
+
+class Handlers:
+    """Handlers of one client with tasks of their own, no more of them than there may be at a time.
+
+    :param server: whose bounds are kept.
+    """
+
+    __slots__ = ("_places", "_server")
+
+    def __init__(self, server: Engine) -> None:
+        self._server = server
+        self._places = BoundedSemaphore(server.options.max_waiting)
+
+    def begin(self) -> None:
+        """Wait until another one may run."""
+        self._places.acquire()
+        self._server.busy += 1
+
+    def end(self) -> None:
+        """One has ended."""
+        self._server.busy -= 1
+        self._places.release()

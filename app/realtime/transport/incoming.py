@@ -70,6 +70,11 @@ class Incoming:
         messages, self._messages = self._messages, []
         return messages
 
+    def close(self) -> None:
+        """Take in no more; nothing refers to it then but whoever made it."""
+        self.closed = True
+        self._parser.close()
+
     def _parse(self) -> Generator[None]:
         try:
             yield from self._messages_of_frames()

@@ -25,8 +25,8 @@ class TransportOptions:
     :param connect_seconds: how long a connection may be in no namespace, above 0.
     :param upgrade_seconds: how long a change from polling to a WebSocket may take, above 0.
     :param per_message_deflate: compress WebSocket messages from 1 KB on with clients that can.
-    :param freeze_sessions: after how many more sessions than ever before the garbage collector is relieved of
-        what is there (see garbage.py), 0 or more; 0: never.
+    :param freeze_sessions: after how many new sessions the garbage collector is relieved of what is there
+        (see garbage.py), 0 or more; 0: never.
     :raises ValueError: for what is out of bounds.
     """
 

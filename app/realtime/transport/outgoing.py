@@ -29,8 +29,8 @@ class Packet:
         self._deflated: bytes | None = None
 
     def __len__(self) -> int:
-        """What it takes, in bytes or, as text, in characters."""
-        return len(self.payload)
+        """What it takes, in bytes."""
+        return len(self.frame())
 
     def text(self) -> str:
         """The packet as it stands in a payload of long polling."""
@@ -51,7 +51,7 @@ class Packet:
 
     def deflated(self) -> bytes:
         """The packet as a compressed frame, which needs no earlier one to be read; a short one as it is."""
-        if len(self.payload) < DEFLATE_THRESHOLD_BYTES:
+        if len(self) < DEFLATE_THRESHOLD_BYTES:
             return self.frame()
         if self._deflated is None:
             payload = self.payload

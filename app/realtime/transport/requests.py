@@ -1,4 +1,4 @@
-"""What is of interest in the request that opens a session, beyond its answer."""
+"""What a request says that opens a session, and what it is told."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from sys import intern
 from typing import Any
 from urllib.parse import parse_qs
 
+import engineio
 from engineio.payload import Payload
 
 from app.realtime.event_context import EVENT
@@ -48,3 +49,18 @@ def kept_environ(environ: dict[str, Any]) -> dict[str, Any]:
     kept["wsgi.input"] = NOTHING
     kept["wsgi.errors"] = environ.get("wsgi.errors")
     return kept
+
+
+def opening_data(server: engineio.Server, sid: str, websocket: bool) -> dict[str, Any]:
+    """What the OPEN packet of a session says.
+
+    :param websocket: it begins with one, so there is nothing to change to.
+    """
+    changes = server.allow_upgrades and not websocket and "websocket" in server.transports
+    return {
+        "sid": sid,
+        "upgrades": ["websocket"] if changes else [],
+        "pingInterval": round((server.ping_interval + server.ping_interval_grace_period) * 1000),
+        "pingTimeout": round(server.ping_timeout * 1000),
+        "maxPayload": server.max_http_buffer_size,
+    }

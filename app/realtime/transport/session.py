@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import gevent
-from gevent.lock import BoundedSemaphore
 
 from app.realtime.transport.heartbeat import Heartbeat
-from app.realtime.transport.inbox import Inbox
+from app.realtime.transport.inbox import Handlers, Inbox
 from app.realtime.transport.outgoing import (
     CLOSE,
     CLOSE_PACKET,
@@ -67,6 +67,8 @@ class Session:
         "closing",
         "connected",
         "direct",
+        "homeless_since",
+        "is_expected",
         "outbox",
         "server",
         "sid",
@@ -88,8 +90,11 @@ class Session:
         self._upgrade: Upgrade | None = None
         self._polling: Polling | None = None
         self._inbox: Inbox | None = None
-        self._handlers: BoundedSemaphore | None = None
+        self._handlers: Handlers | None = None
         self._session: dict[str, Any] | None = None
+        # Since when it has been in no namespace; whether the clock will look.
+        self.homeless_since = 0.0
+        self.is_expected = False
         self._heartbeat: Heartbeat | None = None
 
     @property
@@ -116,26 +121,26 @@ class Session:
 
     # To the client.
 
-    def send(self, packet: Packet) -> None:
-        """Send a packet, after what was sent before."""
-        if not self.closed:
-            self.server.fanout.send((self,), (packet,))
-
     def write_outbox(self) -> None:
-        """Write what was collected in this turn."""
-        segments, self.outbox = self.outbox, None
-        if segments:
-            self.write(segments)
+        """Write what was collected in this turn; whatever is wrong with it does not concern other clients."""
+        segments, self.outbox = self.outbox or [], None
+        try:
+            if segments and not self.closed:
+                self._write(segments)
+        except Exception:
+            logger.exception("could not write to %s", self.sid)
+            self.lost()
+        for segment in segments:
+            if segment.then is not None:
+                segment.then()
 
-    def write(self, segments: list[Segment]) -> None:
+    def _write(self, segments: list[Segment]) -> None:
         """Write segments, or keep them, or drop what may be dropped."""
-        if self.closed:
-            return
         server = self.server
         behind = self.buffered
         # What waits from before counts: somebody who reads may get one large message.
         if behind > server.options.buffer_bytes:
-            self._too_slow(behind)
+            self.too_slow(behind)
             return
         if behind > server.options.volatile_bytes and any(segment.volatile for segment in segments):
             server.volatile_dropped += sum(segment.volatile for segment in segments)
@@ -145,14 +150,15 @@ class Session:
             self._enqueue([packet for segment in segments for packet in segment.packets])
             return
         wire.write_all([segment.deflated() if wire.deflates else segment.data() for segment in segments])
-        if wire.buffered:
-            self.direct = None
 
     def keep(self, data: bytes | memoryview) -> None:
         """Write the rest of something as soon as there is room."""
-        self.direct = None
         if self._wire is not None:
             self._wire.keep(data)
+
+    def congested(self, wire: Wire) -> None:
+        """Something waits now, and all that follows must wait behind it (for `Wire`)."""
+        self.direct = None
 
     def lost(self) -> None:
         """The socket is broken."""
@@ -160,7 +166,8 @@ class Session:
         if self._wire is not None:
             self._wire.lost()
 
-    def _too_slow(self, behind: int) -> None:
+    def too_slow(self, behind: int) -> None:
+        """End it, because so many bytes wait for it."""
         if self.closing or self.server.ending.get(self) == SLOW_CLIENT:
             return
         self.server.slow_disconnects += 1
@@ -173,11 +180,7 @@ class Session:
 
     def drained(self, wire: Wire) -> None:
         """Nothing waits any more (for `Wire`)."""
-        self._go_direct()
-
-    def _go_direct(self) -> None:
-        wire = self._wire
-        if self.upgraded and wire is not None and not (wire.buffered or wire.deflates or self.closing):
+        if self.upgraded and not (wire.buffered or wire.deflates or self.closing):
             self.direct = wire.sock.send
 
     # From the client.
@@ -230,16 +233,11 @@ class Session:
         self._inbox = None
         self.resume()
 
-    def begin_handler(self) -> None:
-        """Wait until another asynchronous handler may run."""
-        if self._handlers is None:
-            self._handlers = BoundedSemaphore(self.server.options.max_waiting)
-        self._handlers.acquire()
-
-    def end_handler(self) -> None:
-        """An asynchronous handler has ended."""
-        if self._handlers is not None:
-            self._handlers.release()
+    @property
+    def handlers(self) -> Handlers:
+        """The asynchronous handlers of its events."""
+        self._handlers = self._handlers or Handlers(self.server)
+        return self._handlers
 
     # WebSockets.
 
@@ -247,7 +245,11 @@ class Session:
         """Begin on a WebSocket, which has the handshake behind it."""
         self._wire = wire
         self.connected = self.upgraded = True
-        self._go_direct()
+        self.drained(wire)
+
+    def failed(self) -> None:
+        """The connection could not be taken over."""
+        self.close_soon(self.server.reason.TRANSPORT_ERROR)
 
     def open_upgrade(self) -> Upgrade | None:
         """Begin to change to a WebSocket; None: that may not be, or not again."""
@@ -276,7 +278,7 @@ class Session:
             if packets:
                 wire.write(b"".join([each.deflated() if wire.deflates else each.frame() for each in packets]))
             polling.release()
-        self._go_direct()
+        self.drained(wire)
 
     @property
     def upgrading(self) -> bool:
@@ -313,15 +315,15 @@ class Session:
         if polling.waiting:
             self.close_soon(self.server.reason.TRANSPORT_ERROR, abort=False)
             raise Unanswerable("two requests poll at the same time")
-        if polling.empty:
-            self.server.fanout.settle()
-            self.write_outbox()
         waits = polling.empty and not (self.upgrading or self.upgraded or self.closed)
         if waits and not polling.wait(descriptor):
             self.end(self.server.reason.TRANSPORT_CLOSE)
         if self.upgrading or self.upgraded:
             return [NOOP_PACKET]
-        return polling.fetch(at_most)
+        packets = polling.fetch(at_most)
+        if self.closed and not polling.empty:
+            self.server.keep(self.sid, polling.take())
+        return packets
 
     def post(self, packets: list[str]) -> bool:
         """Take the packets of a request. :returns: whether they are some.
@@ -339,7 +341,7 @@ class Session:
     def start(self, now: float) -> None:
         """Begin to ping, and to wait for a namespace."""
         self._heartbeat = Heartbeat(self, now)
-        self.server.expect_namespace(self.sid)
+        self.server.homeless.expect(self, now)
 
     # The end.
 
@@ -354,7 +356,7 @@ class Session:
         gevent.spawn(self.close, wait=False, abort=abort, reason=reason)
 
     def close(self, wait: bool = True, abort: bool = False, reason: str | None = None) -> None:
-        """End the session; runs the disconnect handlers.
+        """End the session: runs the disconnect handlers, and says goodbye at the end of the loop's turn.
 
         :param wait: is here for the library's sake.
         :param abort: without a CLOSE packet, after which python-socketio's clients would never come back.
@@ -366,16 +368,18 @@ class Session:
         server = self.server
         server.ending.pop(self, None)
         reason = reason or server.reason.SERVER_DISCONNECT
+        keeps = reason == server.reason.SERVER_DISCONNECT
+        server.busy += 1
         try:
             server._trigger_event("disconnect", self.sid, reason, run_async=False)
         finally:
-            self._end_transports(abort, keeps=reason == server.reason.SERVER_DISCONNECT)
+            server.busy -= 1
+            # After all that it was sent before.
+            self.direct = None
+            server.fanout.finish(self, (), partial(self._end_transports, abort, keeps))
 
     def _end_transports(self, abort: bool, keeps: bool) -> None:
         """Say goodbye; `keeps`: a client that polls may fetch what it was sent, and that, later."""
-        self.direct = None
-        self.server.fanout.settle()
-        self.write_outbox()
         if self._wire is not None:
             if not abort:
                 self._wire.write(CLOSE_PACKET.frame())

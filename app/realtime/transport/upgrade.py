@@ -48,12 +48,19 @@ class Upgrade:
         else:
             wire.finish()
 
+    def congested(self, wire: Wire) -> None:
+        """Something waits to be written (for `Wire`)."""
+
     def drained(self, wire: Wire) -> None:
         """Nothing waits to be written (for `Wire`)."""
 
     def ended(self, wire: Wire) -> None:
         """It came to nothing (for `Wire`)."""
         self.wire = None
+        self._session.not_upgraded()
+
+    def failed(self) -> None:
+        """The connection could not be taken over."""
         self._session.not_upgraded()
 
     def end(self) -> None:

@@ -23,9 +23,11 @@ logger = logging.getLogger(__name__)
 # Read at once. A flood of the smallest frames gives 2,700 packets then, some 6 ms of work.
 READ_BYTES = 16 * 1024
 # In the middle of a large message.
-READ_MORE_BYTES = 256 * 1024
+READ_MORE_BYTES = 64 * 1024
 # For the other side's answer to the end of a WebSocket.
 GOODBYE_SECONDS = 1.0
+# So often it may take as long again while it still reads what was sent to it.
+GOODBYE_TIMES = 30
 
 READ, WRITE = 1, 2
 
@@ -35,6 +37,9 @@ class Owner(Protocol):
 
     def received(self, wire: Wire, message: str | bytes) -> None:
         """Take a message."""
+
+    def congested(self, wire: Wire) -> None:
+        """Something waits to be written."""
 
     def drained(self, wire: Wire) -> None:
         """Nothing waits to be written any more."""
@@ -119,16 +124,28 @@ class Wire:
 
     def write_all(self, parts: list[bytes]) -> None:
         """Write parts at once; what several clients have to wait for is kept once for all of them."""
-        if self._backlog:
+        if len(parts) == 1 or self._backlog or self._ended or self._finishing:
             for part in parts:
                 self.write(part)
-        else:
-            self.write(parts[0] if len(parts) == 1 else b"".join(parts))
+            return
+        try:
+            sent = self.sock.send(b"".join(parts))
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self.lost()
+            return
+        for part in parts:
+            if sent < len(part):
+                self.keep(memoryview(part)[sent:] if sent else part)
+            sent = max(sent - len(part), 0)
 
     def keep(self, data: bytes | memoryview) -> None:
         """Write it as soon as there is room."""
         if self._backlog is None:
             self._backlog = deque()
+            if self.owner is not None:
+                self.owner.congested(self)
         self._backlog.append(data)
         self.buffered += len(data)
         if self._writer is None:
@@ -213,8 +230,13 @@ class Wire:
                 self._late_reply = replies[-1]
             if incoming.closed:
                 self._goodbye()
-        if incoming.idle:
-            self._incoming = None
+        if incoming.idle or self._ended:
+            self._drop_incoming()
+
+    def _drop_incoming(self) -> None:
+        incoming, self._incoming = self._incoming, None
+        if incoming is not None:
+            incoming.close()
 
     # Ending.
 
@@ -236,15 +258,15 @@ class Wire:
         if not self._backlog:
             self._half_close()
 
-    def _be_patient(self) -> None:
+    def _be_patient(self, times: int = 1) -> None:
         timer = gevent.get_hub().loop.timer(GOODBYE_SECONDS)
-        timer.start(self._late, timer, self.buffered)
+        timer.start(self._late, timer, self.buffered, times)
 
-    def _late(self, timer: Any, buffered: int) -> None:
+    def _late(self, timer: Any, buffered: int, times: int) -> None:
         timer.close()
-        if 0 < self.buffered < buffered:
-            # It reads what is left.
-            self._be_patient()
+        if self.buffered < buffered and times < GOODBYE_TIMES:
+            # It reads what is left, or has just read the last of it.
+            self._be_patient(times + 1)
         else:
             self.lost()
 
@@ -261,6 +283,7 @@ class Wire:
             return
         self._ended = True
         self._stop_writing()
+        self._drop_incoming()
         self.buffered = 0
         self._reader.stop()
         self._reader.close()

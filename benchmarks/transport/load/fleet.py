@@ -65,7 +65,8 @@ class Fleet:
                 try:
                     if mask & select.EPOLLOUT:
                         client.request(self.host, self.port)
-                        self.epoll.modify(fd, select.EPOLLIN)
+                        # Told once of what has come, the kernel need not look again whether all was read.
+                        self.epoll.modify(fd, select.EPOLLIN | select.EPOLLET)
                     if mask & (select.EPOLLIN | select.EPOLLERR | select.EPOLLHUP) and client.advance():
                         connecting.discard(fd)
                         ready += 1

@@ -6,6 +6,7 @@ HOSTILE_TRANSPORT=stock runs them against the library's transport, to see what t
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,9 @@ from tests.transport.hostile.target import Target
 Through = Callable[[Target], str]
 
 TRANSPORT: Any = os.environ.get("HOSTILE_TRANSPORT", "native")
+
+# A runner that gives up sends SIGTERM: let the fixtures end their servers then, as at a Ctrl-C.
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 # Small, so that tests reach them quickly.
 TIGHT = {

@@ -69,11 +69,11 @@ class Stream:
             time.sleep(pause_seconds)
 
     def packets(self) -> list[str | bytes]:
-        """The Engine.IO packets, in their order."""
+        """The Engine.IO packets but for pings, in their order."""
         return [
             frame.text if frame.opcode == TEXT else frame.payload
             for frame in self.frames
-            if frame.opcode in (TEXT, BINARY)
+            if frame.opcode in (TEXT, BINARY) and frame.payload != b"2"
         ]
 
     def events(self, name: str | None = None) -> list[list[Any]]:

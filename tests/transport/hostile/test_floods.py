@@ -114,23 +114,6 @@ def flood_unread(roomy: Target, flooder: SocketIO, witness: Callable[[Target], W
     other.wait_for_answers(ROUNDS)
 
 
-def test_handlers_that_take_long(roomy: Target, witness: Callable[[Target], Witness]) -> None:
-    """A client is not read from while too many of its handlers are at work; they all are in the end."""
-    other = witness(roomy)
-    usage = Usage.of(roomy)
-    # Not through nginx, which would hand all of it on after the end.
-    wire = wire_of(join(roomy.url))
-    data = frames(TEXT, f'42{NAMESPACE},["wait",0.3]')
-    ended, sent = pour(wire, data, most_bytes=FLOOD_BYTES, quiet_seconds=0.7)
-    assert ended == "stopped reading", f"{ended} after {sent} bytes"
-    now = Usage.of(roomy)
-    assert now.greenlets < usage.greenlets + 200
-    assert now.rss_kb - usage.rss_kb < FLOOD_RSS_KB
-    other.wait_for_answers(ROUNDS)
-    # What the kernel still has is not to be handled, for that would take long.
-    wire.reset()
-
-
 def test_reading_goes_on_when_the_handlers_are_done(tight: Target, through: Through) -> None:
     """Everything that was sent is handled, in its order, though not all of it could wait in the server."""
     tight.handled()

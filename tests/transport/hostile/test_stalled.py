@@ -163,7 +163,7 @@ def everything(client: SocketIO, questions: int) -> None:
 def test_every_byte_is_right(roomy: Target, through: Through, how: str) -> None:
     """15 MB, acks, pongs and events from six sides at once wait, and not a frame is cut or interleaved."""
     questions, sources, count, size = 40, 6, 25, 3_000
-    with join(through(roomy), "room", thin=how == "slowly") as client:
+    with join(through(roomy), "room") as client:
         everything(client, questions)
         wait_until(lambda: buffered(roomy) > 5_000_000, "much to wait")
         roomy.storm("room", greenlets=3, threads=3, count=count, size=size)

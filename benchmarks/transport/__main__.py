@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import signal
 import time
 from pathlib import Path
 
@@ -27,6 +28,8 @@ PEERS = ("native", "library", "node", "raw")
 def main() -> None:
     """Do what the command line says."""
     arguments = _arguments()
+    # As Ctrl-C: the servers end with us.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     results = Results.load(arguments.load) if arguments.load else _measure(arguments)
     if arguments.docs:
         # matplotlib takes a second, and is not needed otherwise.

@@ -12,6 +12,8 @@ from benchmarks.transport.results import Cell, Results, Row
 from tests.support.servers import ROOT
 
 TEMPLATE = Path(__file__).parent / "page.md.in"
+# What a profile means, for rows that may miss a target; written by hand.
+WHY = Path(__file__).parent / "why"
 PAGE = ROOT / "docs" / "benchmarks.md"
 IMAGES = ROOT / "docs" / "images"
 COLUMNS = ("native", "raw", "node", "library", "stock")
@@ -100,5 +102,7 @@ def _profiles(results: Results) -> str:
     parts = []
     for key, profile in results.profiles.items():
         row = results.rows[key]
-        parts.append(f"### {row.table}: {row.label}\n\n```\n{profile}\n```")
+        why = WHY / f"{key}.md"
+        text = f"{why.read_text('utf-8')}\n" if why.exists() else ""
+        parts.append(f"### {row.table}: {row.label}\n{text}\n```\n{profile}\n```")
     return "\n\n".join(parts)

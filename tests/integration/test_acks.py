@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import websocket
 
 from tests.support.clients import RawClient
 from tests.support.engine import Failed, Nodes
@@ -172,18 +173,22 @@ def test_only_who_was_asked_answers_and_only_once(nodes: Nodes) -> None:
 def test_answers_by_hand(nodes: Nodes, home: int) -> None:
     client = nodes.raw(home)
     sid = sid_of(nodes, home)
-    for answer in (
-        '461-{}[{{"_placeholder":true,"num":0}}]',
-        "43{}",
-        '43{}{{"no":"list"}}',
-        '43{}"no list"',
-        "43{}[1e999]",
-    ):
+    for answer in ('461-{}[{{"_placeholder":true,"num":0}}]', "43{}[1e999]"):
         nodes[0].run("socketio.emit('question', to=sid, callback=lambda *given: note(repr(given)))", sid=sid)
         client.send(answer.format(asked(client)))
         if answer.startswith("46"):
             client.send_binary(b"\0\xff")
     assert notes(nodes, 2) == [("(b'\\x00\\xff',)",), ("(inf,)",)]
+
+
+@pytest.mark.parametrize("answer", ["43{}", '43{}{{"no":"list"}}', '43{}"no list"'])
+def test_an_answer_without_arguments_ends_the_connection(nodes: Nodes, answer: str) -> None:
+    client = nodes.raw(0)
+    sid = sid_of(nodes, 0)
+    nodes[0].run("socketio.emit('question', to=sid, callback=note)", sid=sid)
+    client.send(answer.format(asked(client)))
+    with pytest.raises(websocket.WebSocketConnectionClosedException):
+        client.receive_until("nothing comes")
 
 
 def test_an_answer_that_is_too_large_is_given_up(nodes: Nodes) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 INTERVAL_SECONDS = 0.001
-LINES = 25
+LINES = 15
 DEPTH = 60
 
 

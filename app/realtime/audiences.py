@@ -48,7 +48,7 @@ class Audiences:
             if sid in leaving:
                 continue
             session = sockets.get(eio_sid)
-            if session is None:
+            if not isinstance(session, Session):
                 others.append((sid, eio_sid))
             elif manager.is_held_back(eio_sid, namespace):
                 connecting.append((sid, eio_sid))

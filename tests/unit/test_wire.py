@@ -135,7 +135,7 @@ def test_a_parser_leaves_nothing_behind(wire: Wire) -> None:
             wire.feed(text)
         wire.feed(text[:3])
         wire.lost()
-        assert [each for each in gc.get_objects() if isinstance(each, Incoming)] == []
+        assert [each for each in gc.get_objects() if type(each) is Incoming] == []
     finally:
         gc.enable()
 

@@ -112,8 +112,13 @@ class Engine(engineio.Server):  # type: ignore[misc]
     def send_packet(self, sid: str, pkt: Any) -> None:
         """Send a packet of the library's."""
         session = self.sockets.get(sid)
-        if session is not None and not session.closed:
+        if session is None or session.closed:
+            return
+        if isinstance(session, Session):
             self.fanout.send((session,), (_packet(pkt),))
+        else:
+            # Put there by hand, as tests do.
+            session.send(pkt)
 
     def disconnect(self, sid: str | None = None) -> None:
         """End a session, or all of them."""
@@ -162,9 +167,8 @@ class Engine(engineio.Server):  # type: ignore[misc]
         :raises StopIteration: after the connection was taken over as a WebSocket (see sockets.py).
         """
         if self._foreign(environ):
-            return self._answer(
-                environ, start_response, "400 Bad Request", TEXT, b'"Not an accepted origin."'
-            )
+            body = b'"Not an accepted origin."'
+            return self._answer(environ, start_response, "400 Bad Request", TEXT, body, cors=False)
         query = parse_query(environ.get("QUERY_STRING", ""))
         transport = query.get("transport", [""])[0]
         method = environ["REQUEST_METHOD"]

@@ -60,7 +60,7 @@ def opening_data(server: engineio.Server, sid: str, websocket: bool) -> dict[str
     return {
         "sid": sid,
         "upgrades": ["websocket"] if changes else [],
-        "pingInterval": round((server.ping_interval + server.ping_interval_grace_period) * 1000),
         "pingTimeout": round(server.ping_timeout * 1000),
+        "pingInterval": round((server.ping_interval + server.ping_interval_grace_period) * 1000),
         "maxPayload": server.max_http_buffer_size,
     }

@@ -41,7 +41,6 @@ def test_sids_are_not_to_be_guessed(tight: Target) -> None:
 @pytest.mark.parametrize(
     "sid",
     [
-        "",
         " ",
         "0",
         "%00",

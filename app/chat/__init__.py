@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 
 from app.chat import models as models
-from app.chat.namespace import ChatNamespace
+from app.chat.namespace import NAME_TOPIC, ChatNamespace
 from app.chat.service import ChatService
 from app.extensions import db
 from app.realtime import Rates, SocketIO
@@ -24,4 +24,6 @@ def init_app(app: Flask, socketio: SocketIO, settings: Settings) -> None:
     service = ChatService(db, settings)
     namespace = ChatNamespace(service, settings, Rates(rates))
     socketio.on_namespace(namespace)
+    socketio.on_moved(namespace.moved)
+    socketio.on_nodes(NAME_TOPIC, namespace.take_name)
     app.extensions["chat"] = namespace

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import structlog
 from pydantic import BaseModel
@@ -12,22 +12,25 @@ from app.auth import User, current_user
 from app.chat import names, schemas
 from app.chat.service import ChatService
 from app.errors import EventError
-from app.realtime import Client, EventNamespace, Nothing, Presence, Rates, event
-from app.realtime.presence import User as Person
+from app.realtime import Client, EventNamespace, Member, Moved, Nothing, Rates, event
 from config import Settings
 
 log = structlog.get_logger(__name__)
 
 
+ROOM = "room:"
+NAME_TOPIC = "chat.name"
+
+
 def _room_key(room_id: int) -> str:
-    return f"room:{room_id}"
+    return f"{ROOM}{room_id}"
 
 
 def _user_key(user_id: str) -> str:
     return f"user:{user_id}"
 
 
-def _member(user: Person) -> schemas.Member:
+def _member(user: User | Member) -> schemas.Member:
     return schemas.Member(id=user.id, name=user.name)
 
 
@@ -58,7 +61,6 @@ class ChatNamespace(EventNamespace):
     def __init__(self, service: ChatService, settings: Settings, rates: Rates) -> None:
         super().__init__("/chat", rates)
         self.service = service
-        self.presence = Presence()
         self.names = names.Names(settings.chat_name_lease_seconds)
 
     # Connections.
@@ -73,36 +75,55 @@ class ChatNamespace(EventNamespace):
         if not self.claim_name(user, online=True):
             raise EventError("name_taken", f"Somebody else is here as {user.name}.")
         # Before the first wait: whoever signs out or joins a room meanwhile must find this connection.
-        self.presence.connect(client.sid, user)
+        self.announce(client)
         self.enter_room(client.sid, _user_key(user.id))
-        try:
-            for room_id in self.service.joined(user):
-                self._enter(client.sid, user, room_id)
-        except BaseException:
-            self.disconnected(client, "refused")
-            raise
+        for room_id in self.service.joined(user):
+            self.enter_room(client.sid, _room_key(room_id))
 
-    def disconnected(self, client: Client, reason: str) -> None:
-        """Tell the rooms that the user is gone, when this was the user's last connection there."""
-        departure = self.presence.disconnect(client.sid)
-        if departure is None:
-            return
-        for room_id in departure.rooms:
-            self._tell_moved("member_left", departure.user, room_id)
-        if departure.offline:
-            self.names.went_offline(departure.user.name, departure.user.id, time.monotonic())
+    def moved(self, moves: list[Moved]) -> None:
+        """Somebody came or went, on whatever node: each node tells its own clients, by what it knows."""
+        for move in moves:
+            if move.namespace != self.namespace:
+                continue
+            if move.room is None:
+                self._came_or_went(move)
+            elif str(move.room).startswith(ROOM):
+                self._tell_moved(move)
+
+    def _came_or_went(self, move: Moved) -> None:
+        name, owner, now = move.member.name, move.member.id, time.monotonic()
+        if move.here:
+            self.names.claim(name, owner, now, online=True)
+        else:
+            self.names.went_offline(name, owner, now)
 
     def claim_name(self, user: User, *, online: bool = False) -> bool:
-        """Reserve a user's name; False when somebody else who is online has it."""
-        return self.names.claim(user.name, user.id, time.monotonic(), online=online)
+        """Reserve a user's name; False when somebody else who is online, on any node, has it."""
+        if not self.names.claim(user.name, user.id, time.monotonic(), online=online):
+            return False
+        if not online:
+            # Presence tells the other nodes of those who are.
+            self._tell_name(user, held=True)
+        return True
 
     def forget_name(self, user: User) -> None:
         """Give a name back that was claimed."""
         self.names.release(user.name, user.id)
+        self._tell_name(user, held=False)
+
+    def _tell_name(self, user: User, *, held: bool) -> None:
+        self.socketio.tell_nodes(NAME_TOPIC, {"name": user.name, "owner": user.id, "held": held})
+
+    def take_name(self, origin: str, told: dict[str, Any]) -> None:
+        """Another node has reserved a name, or given one back."""
+        if told["held"]:
+            self.names.claim(told["name"], told["owner"], time.monotonic(), online=False)
+        else:
+            self.names.release(told["name"], told["owner"])
 
     def forget(self, user: User) -> None:
         """End a guest's connections, memberships and hold on the name: this guest will not come back."""
-        for sid in self.presence.sids(user.id):
+        for sid in self._sids(user):
             connection = self.server.manager.eio_sid_from_sid(sid, self.namespace)
             self.disconnect(sid)
             # The connection below still carries the cookie of before, and would let the client in again.
@@ -147,12 +168,8 @@ class ChatNamespace(EventNamespace):
         """Leave a room, with all tabs and devices."""
         user = _user(client)
         room = self.service.leave(user, payload.room)
-        was_here = False
-        for sid in self.presence.sids(user.id):
+        for sid in self._sids(user):
             self.leave_room(sid, _room_key(room.id))
-            was_here = self.presence.leave(sid, room.id) or was_here
-        if was_here:
-            self._tell_moved("member_left", user, room.id)
         room = self._tell_membership(user, room)
         return schemas.RoomAnswer(room=room)
 
@@ -199,11 +216,12 @@ class ChatNamespace(EventNamespace):
     @event(schemas.Typing, rate="typing")
     def on_typing(self, client: Client, payload: schemas.Typing) -> None:
         """Say that you are typing, or have stopped. Nothing is stored."""
-        if not self.presence.is_in(client.sid, payload.room):
+        room = _room_key(payload.room)
+        if room not in self.server.manager.get_rooms(client.sid, self.namespace):
             raise EventError("not_a_member", "Join the room first.")
         user = _user(client)
         notice = schemas.TypingNotice(room=payload.room, member=_member(user), active=payload.active)
-        self.tell("typing", notice, to=_room_key(payload.room), skip_sid=self.presence.sids(user.id))
+        self.tell("typing", notice, to=room, skip_sid=self._sids(user))
 
     # What the REST API does too.
 
@@ -226,21 +244,16 @@ class ChatNamespace(EventNamespace):
 
     def counted(self, rooms: list[schemas.Room]) -> list[schemas.Room]:
         """Add to rooms how many users are here."""
-        return [room.model_copy(update={"online": self.presence.count(room.id)}) for room in rooms]
+        return [room.model_copy(update={"online": self._online(room.id)}) for room in rooms]
 
     # What others hear.
 
     def _tell_message(self, name: str, message: schemas.Message) -> None:
         self.tell(name, message, to=_room_key(message.room))
 
-    def _enter(self, sid: str, user: User, room_id: int) -> None:
-        self.enter_room(sid, _room_key(room_id))
-        if self.presence.enter(sid, room_id):
-            self._tell_moved("member_joined", user, room_id)
-
     def _joined(self, user: User, room: schemas.Room) -> schemas.Room:
-        for sid in self.presence.sids(user.id):
-            self._enter(sid, user, room.id)
+        for sid in self._sids(user):
+            self.enter_room(sid, _room_key(room.id))
         return self._tell_membership(user, room)
 
     def _tell_membership(self, user: User, room: schemas.Room) -> schemas.Room:
@@ -249,10 +262,20 @@ class ChatNamespace(EventNamespace):
         self.tell("membership", changed, to=_user_key(user.id))
         return room
 
-    def _tell_moved(self, name: str, user: Person, room_id: int) -> None:
-        online = self.presence.count(room_id)
-        moved = schemas.MemberMoved(room=room_id, member=_member(user), online=online)
-        self.tell(name, moved, to=_room_key(room_id))
+    def _tell_moved(self, move: Moved) -> None:
+        room_id = int(str(move.room).removeprefix(ROOM))
+        name = "member_joined" if move.here else "member_left"
+        moved = schemas.MemberMoved(room=room_id, member=_member(move.member), online=self._online(room_id))
+        self.tell(name, moved, to=_room_key(room_id), here=True)
+
+    # Who is here, on all nodes.
 
     def _members(self, room_id: int) -> list[schemas.Member]:
-        return [_member(user) for user in self.presence.members(room_id)]
+        return [_member(user) for user in self.socketio.members(_room_key(room_id), self.namespace)]
+
+    def _online(self, room_id: int) -> int:
+        return int(self.server.manager.presence.count(_room_key(room_id), self.namespace))
+
+    def _sids(self, user: User) -> list[str]:
+        """All connections of a user."""
+        return list(self.server.manager.presence.sids(user.id, self.namespace))

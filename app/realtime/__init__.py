@@ -12,7 +12,7 @@ from app.realtime.errors import (
 )
 from app.realtime.manager import HybridManager
 from app.realtime.namespace import Client, EventNamespace, Nothing, event
-from app.realtime.presence import Presence, User
+from app.realtime.presence import Member, Moved, User
 from app.realtime.queue.options import QueueOptions
 from app.realtime.queue.routing import QueueEvent
 from app.realtime.rates import Rates
@@ -26,11 +26,12 @@ __all__ = [
     "EventError",
     "EventNamespace",
     "HybridManager",
+    "Member",
     "MessageTooLarge",
+    "Moved",
     "NotSerializable",
     "Nothing",
     "OutboxFull",
-    "Presence",
     "QueueClosed",
     "QueueError",
     "QueueEvent",

@@ -15,6 +15,7 @@ from app.realtime.acks import Acks
 from app.realtime.audiences import Audiences
 from app.realtime.errors import NotSerializable
 from app.realtime.frames import Frames
+from app.realtime.presence_keeper import PresenceKeeper
 from app.realtime.rooms import RoomManager
 from app.realtime.transport import Engine
 from app.realtime.transport import outgoing as transport
@@ -33,6 +34,7 @@ class LocalManager(RoomManager):
         super().__init__()
         self.acks = Acks(ack_seconds)
         self.audiences = Audiences(self)
+        self.presence = PresenceKeeper(self)
         # By connection and namespace, while a connect handler runs: what its client gets after the answer.
         self._held: dict[tuple[str, str], list[tuple[list[transport.Packet], bool]]] = {}
         self._expiring = False
@@ -115,6 +117,16 @@ class LocalManager(RoomManager):
     def changed(self, namespace: str, room: Any) -> None:
         """Somebody came into a room, or left it."""
         self.audiences.changed(namespace, room)
+
+    def basic_enter_room(self, sid: str, namespace: str, room: Any, eio_sid: str | None = None) -> None:
+        """Put a client of this node into a room."""
+        super().basic_enter_room(sid, namespace, room, eio_sid)
+        self.presence.entered(sid, namespace, room)
+
+    def basic_leave_room(self, sid: str, namespace: str, room: Any) -> None:
+        """Take a client of this node out of a room; out of None: it is gone."""
+        super().basic_leave_room(sid, namespace, room)
+        self.presence.left(sid, namespace, room)
 
     def pre_disconnect(self, sid: str, namespace: str) -> Any:
         """Begin to disconnect a client of this node: it gets nothing any more."""

@@ -8,6 +8,7 @@ Without brokers there is no channel, and it is the manager of a single process.
 
 from __future__ import annotations
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Iterable
@@ -17,8 +18,11 @@ import msgspec
 from gevent import monkey
 
 from app.realtime import frames
+from app.realtime.brokers import parse_message_queue
 from app.realtime.errors import NotSerializable, QueueError
 from app.realtime.local import LocalManager, room_name, room_names, sids
+from app.realtime.node_messages import NodeMessages
+from app.realtime.presence_keeper import TOPIC, PresenceKeeper
 from app.realtime.queue import envelope
 from app.realtime.queue.channel import Channel
 from app.realtime.queue.envelope import AnyMessage
@@ -34,24 +38,6 @@ logger = logging.getLogger(__name__)
 
 DEFAULT_CHANNEL = "flask-socketio"
 STRATEGIES = ("failover", "dual-write")
-
-
-def parse_message_queue(value: str | list[str] | tuple[str, ...] | None) -> list[str]:
-    """Turn a `message_queue` argument into a list of addresses, best first; empty means in process.
-
-    A comma separates addresses only before a scheme, for the addresses of Sentinel and Cluster contain some.
-    """
-    if value is None:
-        return []
-    if not isinstance(value, str):
-        return [part.strip() for part in value if part.strip()]
-    urls: list[str] = []
-    for part in filter(None, map(str.strip, value.split(","))):
-        if "://" in part or not urls:
-            urls.append(part)
-        else:
-            urls[-1] += f",{part}"
-    return urls
 
 
 class HybridManager(LocalManager):
@@ -92,6 +78,7 @@ class HybridManager(LocalManager):
         self.on_drain: Callable[[bool], None] | None = None
         self.describe: Callable[[], dict[str, Any]] = dict
         self.node_id: str | None = None
+        self.nodes = NodeMessages(self._publish)
         self.channel: Channel | None = None
         addresses = parse_message_queue(urls)
         if addresses:
@@ -104,6 +91,8 @@ class HybridManager(LocalManager):
                 deliver=None if write_only else self._apply,
             )
             self.channel.describe = self._node
+            self.presence = PresenceKeeper(self, functools.partial(self.nodes.tell, TOPIC), self._alive)
+            self.nodes.on(TOPIC, self.presence.take)
         self._neighbours = self._make_neighbours(addresses, stock_channel)
 
     def _make_neighbours(self, addresses: list[str], stock_channel: str | None) -> Neighbours | None:
@@ -125,6 +114,14 @@ class HybridManager(LocalManager):
             self.channel.start()
         if self._neighbours is not None:
             self._neighbours.start()
+        if not self.write_only:
+            self.presence.start(self.origin)
+
+    def _alive(self) -> tuple[list[str], bool]:
+        """The other nodes that live, and whether any broker works."""
+        assert self.channel is not None
+        exchange = self.channel.exchange
+        return exchange.peers.nodes, any(link.state == "up" for link in exchange.router.links.values())
 
     def status(self) -> dict[str, Any]:
         """The state of the queue; see `SocketIO.queue_status`."""
@@ -193,6 +190,7 @@ class HybridManager(LocalManager):
     def close(self, timeout_seconds: float) -> int:
         """Flush and leave the channel; returns how many messages could not be delivered."""
         deadline = time.monotonic() + timeout_seconds
+        self.presence.stop()
         left = self.channel.close(timeout_seconds) if self.channel else 0
         if self._neighbours is not None:
             self._neighbours.close(deadline - time.monotonic())
@@ -335,11 +333,12 @@ class HybridManager(LocalManager):
     # To and from other nodes.
 
     def _publish(self, kind: type[AnyMessage], *values: Any) -> None:
-        assert self.channel is not None
+        if self.channel is None:
+            return
         try:
             message = kind(*values)
             self.channel.send(message)
-            if self._neighbours is not None and not isinstance(message, envelope.Ack):
+            if self._neighbours is not None and not isinstance(message, envelope.Ack | envelope.Told):
                 self._neighbours.publish(message)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:
             if isinstance(error, NotSerializable):
@@ -375,6 +374,8 @@ class HybridManager(LocalManager):
                 if message.to == self.origin:
                     values = frames.decode_arguments(frames.decode(message.frames))
                     self.acknowledged(message.sid, message.ack, values)
+            case envelope.Told():
+                self.nodes.take(origin, message)
             case envelope.Switch():
                 assert self.channel is not None
                 self.channel.switch(message.broker)

@@ -161,20 +161,39 @@ class EventNamespace(Namespace):  # type: ignore[misc]
         """Forget a client."""
         client = self._clients.pop(request.sid, None)  # type: ignore[attr-defined]
         self._too_fast.discard(request.sid)  # type: ignore[attr-defined]
+        # Before a handler that may wait: whoever is gone is seen to be gone.
+        self.socketio.withdraw(request.sid, self.namespace)  # type: ignore[attr-defined]
         if client:
             self.disconnected(client, reason)
             log.debug("disconnected", namespace=self.namespace, sid=client.sid, reason=reason)
 
-    def tell(self, name: str, payload: BaseModel, to: str | None = None, skip_sid: Any = None) -> None:
+    def announce(self, client: Client) -> None:
+        """Let all nodes know where a signed-in client is, until it disconnects; see `SocketIO.members`."""
+        assert client.user is not None
+        self.socketio.announce(client.sid, self.namespace, client.user)
+
+    def tell(
+        self,
+        name: str,
+        payload: BaseModel,
+        to: str | None = None,
+        skip_sid: Any = None,
+        *,
+        here: bool = False,
+    ) -> None:
         """Emit one of the events in `emits`.
 
         :param to: a room or sid; None is everybody in the namespace.
         :param skip_sid: a sid, or several, to leave out.
+        :param here: only to clients of this node, because every node does the same.
         :raises TypeError: when the payload is not what `emits` says.
         """
         if type(payload) is not self.emits.get(name):
             raise TypeError(f"{self.namespace} declares {name} as {self.emits.get(name)}, not {payload!r}")
-        self.socketio.emit(name, payload.model_dump(), namespace=self.namespace, to=to, skip_sid=skip_sid)
+        options = {"ignore_queue": True} if here else {}
+        self.socketio.emit(
+            name, payload.model_dump(), namespace=self.namespace, to=to, skip_sid=skip_sid, **options
+        )
 
     # The hook.
 

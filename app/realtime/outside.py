@@ -11,7 +11,7 @@ from typing import NoReturn
 import click
 from flask import current_app
 
-from app.realtime.manager import parse_message_queue
+from app.realtime.brokers import parse_message_queue
 from app.realtime.queue.channel import Channel
 from app.realtime.queue.options import QueueOptions
 from app.realtime.queue.survey import Survey, trouble

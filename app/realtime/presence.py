@@ -1,122 +1,371 @@
-"""Who is connected, and who is in which room, on this node. Pure state: no sockets, no clock.
+"""Presence across nodes: who is connected, where, and how all nodes come to agree. Pure; time is passed in.
 
-Rules
-- A user is online while at least one connection of theirs exists; two tabs are two connections.
-- A user is in a room while at least one of their connections is in it.
-- Each method says whether it changed that, so that a caller tells others once, not once per tab.
+Each node owns the truth about its own clients, and numbers its states: version 1, 2, 3... Nobody else
+changes that truth, so there is nothing to merge, and two nodes agree about a third one when they know the
+same version of it.
+
+    a client comes, enters, leaves, goes   at `publish`, what changed goes out as one Delta, the next version
+    Delta of the version after mine        applied
+    Delta of an older version              was applied before: ignored
+    Delta of a later version, or a Beat    something is missing: Ask the owner, once a second at most
+      with another version or digest
+    Ask                                    the owner answers with its whole state, in Parts
+    Parts, all of one version              replace what was known of the owner, unless that is newer
+    no life sign for GONE_SECONDS          the owner's clients are gone
+
+Any message may be lost, repeated or overtaken: the next Beat tells whoever is not in step, and asking brings
+him there. The digest finds what a version cannot: a state that was damaged on its way. An origin is of one
+process start, so versions never begin anew.
+
+What counts as a life sign is the queue's business: it has a pulse, over every broker. Time in which this node
+hears no broker, or was itself frozen, does not count against the others.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass
-from typing import Protocol
+import hashlib
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from app.realtime.whereabouts import Member, Moved, Room, User, Whereabouts
+
+__all__ = ["Member", "Moved", "Presence", "Room", "User"]
+
+# How often a node says which version it is at, while there is anybody to hear it.
+BEAT_SECONDS = 2.0
+ASK_SECONDS = 1.0
+# After the queue has missed its pulses (3.5 s): whoever was killed is gone from the lists within 10 s.
+GONE_SECONDS = 5.0
+# More than that between two ticks is a stall of our own.
+TICK_MAX_SECONDS = 1.0
+# Of one message: far below what the queue takes, and a new node begins to show people after the first.
+MESSAGE_BYTES = 64 * 1024
+# Nobody runs so many nodes; see queue/peers.py.
+OTHERS_MAX = 1_000
+# In the index: this node, whatever it is called on the channel.
+HERE = ""
+
+Key = tuple[str, str]  # namespace, sid
+Thing = TypeVar("Thing")
 
 
-class User(Protocol):
-    """Whoever is behind a connection."""
+class Entry(Struct, frozen=True, array_like=True):
+    """One connection: whose it is, and the rooms it is in, sorted."""
+
+    namespace: str
+    sid: str
+    id: str
+    name: str
+    rooms: tuple[str | int | float, ...]
 
     @property
-    def id(self) -> str:
-        """Opaque and unique."""
+    def key(self) -> Key:
+        """What it is known by."""
+        return self.namespace, self.sid
 
     @property
-    def name(self) -> str:
-        """To be shown to others."""
-
-    @property
-    def expires_at(self) -> float:
-        """When the session ends, in seconds since 1970."""
+    def everywhere(self) -> tuple[Room, ...]:
+        """Its rooms, and the namespace."""
+        return (None, *self.rooms)
 
 
-@dataclass(frozen=True)
-class Departure:
-    """What ended with a connection.
+class Delta(Struct, frozen=True, array_like=True, tag="d"):
+    """What makes this version out of the one before."""
 
-    :param rooms: rooms that the user is no longer in by any connection.
-    :param offline: whether it was the user's last connection.
-    """
+    version: int
+    entries: list[Entry]
+    gone: list[Key]
 
-    user: User
-    rooms: tuple[int, ...]
-    offline: bool
+
+class Beat(Struct, frozen=True, array_like=True, tag="b"):
+    """I am at this version."""
+
+    version: int
+    digest: int
+
+
+class Part(Struct, frozen=True, array_like=True, tag="p"):
+    """One of several parts of a whole state."""
+
+    version: int
+    digest: int
+    number: int
+    parts: int
+    entries: list[Entry]
+
+
+class Ask(Struct, frozen=True, array_like=True, tag="a"):
+    """Tell your whole state, you of these origins; nobody named: everybody."""
+
+    about: list[str]
+
+
+Message = Delta | Beat | Part | Ask
+
+
+def decode(data: Any) -> Message:
+    """Check what came from another node. :raises msgspec.ValidationError: when it is no message of ours."""
+    message: Message = msgspec.convert(data, Message, strict=True)
+    return message
+
+
+def encode(message: Message) -> Any:
+    """A message in the builtin types of msgpack."""
+    return msgspec.to_builtins(message)
+
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def fingerprint(entry: Entry) -> int:
+    """64 bits of an entry. The digest of a state is the exclusive or of all, in any order."""
+    return int.from_bytes(hashlib.blake2b(_encode(entry), digest_size=8).digest(), "big")
+
+
+def pieces(things: Iterable[Thing]) -> Iterator[list[Thing]]:
+    """Lists that are MESSAGE_BYTES long at most, but for one larger thing alone."""
+    piece: list[Thing] = []
+    size = 0
+    for thing in things:
+        size += len(_encode(thing))
+        if piece and size > MESSAGE_BYTES:
+            yield piece
+            piece, size = [], len(_encode(thing))
+        piece.append(thing)
+    if piece:
+        yield piece
+
+
+@dataclass(slots=True)
+class _Client:
+    """One connection of this node."""
+
+    member: Member
+    rooms: set[str | int | float]
+
+
+@dataclass(slots=True)
+class _Other:
+    """What is known of another node."""
+
+    version: int = 0
+    digest: int = 0
+    entries: dict[Key, Entry] = field(default_factory=dict)
+    parts: dict[int, list[Entry]] = field(default_factory=dict)
+    parts_version: int = 0
+    asked_at: float = -ASK_SECONDS
+    behind: bool = False
+    silent_seconds: float = 0.0
 
 
 class Presence:
-    """The connections of this node, by user and by room."""
+    """The view of one node.
+
+    What is to be sent to all other nodes gathers in `outgoing`, what has changed for this node in `moved`.
+    """
 
     def __init__(self) -> None:
-        self._users: dict[str, User] = {}
-        self._rooms_of: dict[str, set[int]] = {}
-        self._sids_of: defaultdict[str, set[str]] = defaultdict(set)
-        # room -> user id -> that user's connections in the room
-        self._in_room: defaultdict[int, dict[str, set[str]]] = defaultdict(dict)
+        self.origin = ""  # while there is nobody else
+        self.version = 0
+        self.digest = 0
+        self.outgoing: deque[Message] = deque()
+        self.moved: deque[Moved] = deque()
+        self.where = Whereabouts()
+        self._clients: dict[Key, _Client] = {}
+        self._published: dict[Key, Entry] = {}
+        self._changed: dict[Key, None] = {}
+        self._others: dict[str, _Other] = {}
+        self._answer = False
+        self._answered_at = -ASK_SECONDS
+        self._beat_at = 0.0
+        self._ticked: float | None = None
 
-    def connect(self, sid: str, user: User) -> bool:
-        """Add a connection; True when the user came online by it. Repeating it changes nothing."""
-        if sid in self._users:
-            return False
-        self._users[sid] = user
-        self._rooms_of[sid] = set()
-        self._sids_of[user.id].add(sid)
-        return len(self._sids_of[user.id]) == 1
+    # This node's own clients.
 
-    def enter(self, sid: str, room: int) -> bool:
-        """Put a connection into a room; True when the user was not there by any.
+    def connect(self, namespace: str, sid: str, member: Member, rooms: Iterable[Room] = ()) -> None:
+        """Add a client, with the rooms it is in already. Repeating it changes nothing."""
+        key = namespace, sid
+        if key not in self._clients:
+            self._clients[key] = _Client(member, {room for room in rooms if room is not None})
+            self._changed[key] = None
+            self.moved += self.where.enter((HERE, *key), member, (None, *self._clients[key].rooms))
 
-        :raises KeyError: when the connection is unknown.
+    def enter(self, namespace: str, sid: str, room: str | int | float) -> None:
+        """Put a client into a room; of those who were not added, nothing is known."""
+        client = self._clients.get((namespace, sid))
+        if client is not None and room not in client.rooms:
+            client.rooms.add(room)
+            self._changed[namespace, sid] = None
+            self.moved += self.where.enter((HERE, namespace, sid), client.member, (room,))
+
+    def leave(self, namespace: str, sid: str, room: str | int | float) -> None:
+        """Take a client out of a room."""
+        client = self._clients.get((namespace, sid))
+        if client is not None and room in client.rooms:
+            client.rooms.remove(room)
+            self._changed[namespace, sid] = None
+            self.moved += self.where.leave((HERE, namespace, sid), (room,))
+
+    def disconnect(self, namespace: str, sid: str) -> None:
+        """Remove a client."""
+        client = self._clients.pop((namespace, sid), None)
+        if client is not None:
+            self._changed[namespace, sid] = None
+            place = (HERE, namespace, sid)
+            self.moved += self.where.leave(place, (*client.rooms, None))
+            self.where.forget(place)
+
+    @property
+    def unpublished(self) -> bool:
+        """Whether something has changed since `publish`."""
+        return bool(self._changed)
+
+    def publish(self) -> None:
+        """Make a version of what has changed."""
+        entries: list[Entry] = []
+        gone: list[Key] = []
+        for key in self._changed:
+            before, client = self._published.pop(key, None), self._clients.get(key)
+            if before is not None:
+                self.digest ^= fingerprint(before)
+            if client is not None:
+                rooms = tuple(sorted(client.rooms, key=lambda room: (str(type(room)), room)))
+                entry = self._published[key] = Entry(*key, client.member.id, client.member.name, rooms)
+                self.digest ^= fingerprint(entry)
+                if entry != before:
+                    entries.append(entry)
+            elif before is not None:
+                gone.append(key)
+        self._changed.clear()
+        changes = [*((piece, []) for piece in pieces(entries)), *(([], piece) for piece in pieces(gone))]
+        for came, went in changes:
+            self.version += 1
+            self.outgoing.append(Delta(self.version, came, went))
+
+    # The other nodes.
+
+    def take(self, origin: str, message: Message, now: float) -> None:
+        """Take what another node has sent."""
+        if origin == self.origin:
+            return
+        if isinstance(message, Ask):
+            self._answer |= not message.about or self.origin in message.about
+            return
+        other = self._others.get(origin)
+        if other is None:
+            if len(self._others) >= OTHERS_MAX:
+                self._drop(next(iter(self._others)))
+            other = self._others[origin] = _Other()
+        match message:
+            case Delta() if message.version == other.version + 1:
+                other.version = message.version
+                self._apply(origin, other, message.entries, message.gone)
+            case Delta():
+                other.behind |= message.version > other.version
+            case Beat() if message.version >= other.version:
+                other.behind = (message.version, message.digest) != (other.version, other.digest)
+            case Part() if self._is_news(other, message):
+                self._take_part(origin, other, message)
+            case _:
+                pass
+        self._ask(origin, other, now)
+
+    def _is_news(self, other: _Other, part: Part) -> bool:
+        return part.version > other.version or (part.version == other.version and part.digest != other.digest)
+
+    def _take_part(self, origin: str, other: _Other, part: Part) -> None:
+        if part.version != other.parts_version:
+            other.parts.clear()
+            other.parts_version = part.version
+        other.parts[part.number] = part.entries
+        if len(other.parts) < part.parts:
+            return
+        entries = {entry.key: entry for piece in other.parts.values() for entry in piece}
+        other.parts.clear()
+        digest = 0
+        for entry in entries.values():
+            digest ^= fingerprint(entry)
+        if digest == part.digest:
+            other.version, other.behind = part.version, False
+            gone = [key for key in other.entries if key not in entries]
+            self._apply(origin, other, entries.values(), gone)
+
+    def _apply(self, origin: str, other: _Other, entries: Iterable[Entry], gone: Iterable[Key]) -> None:
+        """Whoever comes comes first, so that who moves from one connection to another is never away."""
+        left: list[tuple[Key, Collection[Room]]] = []
+        for entry in entries:
+            before = other.entries.get(entry.key)
+            if before is not None:
+                other.digest ^= fingerprint(before)
+                left.append((entry.key, set(before.rooms) - set(entry.rooms)))
+            other.entries[entry.key] = entry
+            other.digest ^= fingerprint(entry)
+            member = Member(entry.id, entry.name)
+            self.moved += self.where.enter((origin, *entry.key), member, entry.everywhere)
+        for key, rooms_left in left:
+            self.moved += self.where.leave((origin, *key), rooms_left)
+        for key in gone:
+            if (removed := other.entries.pop(key, None)) is not None:
+                other.digest ^= fingerprint(removed)
+                self.moved += self.where.leave((origin, *key), removed.everywhere)
+                self.where.forget((origin, *key))
+
+    def _drop(self, origin: str) -> None:
+        other = self._others.pop(origin)
+        self._apply(origin, other, (), list(other.entries))
+
+    def _ask(self, origin: str, other: _Other, now: float) -> None:
+        if other.behind and now - other.asked_at >= ASK_SECONDS:
+            other.asked_at = now
+            self.outgoing.append(Ask([origin]))
+
+    # Time.
+
+    def begin(self, origin: str) -> None:
+        """Ask everybody: this node is new.
+
+        :param origin: this process, as the others know it.
         """
-        user = self._users[sid]
-        self._rooms_of[sid].add(room)
-        came = user.id not in self._in_room[room]
-        self._in_room[room].setdefault(user.id, set()).add(sid)
-        return came
+        self.origin = origin
+        self.outgoing.append(Ask([]))
 
-    def leave(self, sid: str, room: int) -> bool:
-        """Take a connection out of a room; True when the user is not there by another one."""
-        if room not in self._rooms_of.get(sid, ()):
-            return False
-        self._rooms_of[sid].discard(room)
-        user_id = self._users[sid].id
-        sids = self._in_room[room][user_id]
-        sids.discard(sid)
-        if sids:
-            return False
-        del self._in_room[room][user_id]
-        if not self._in_room[room]:
-            del self._in_room[room]
-        return True
+    def tick(self, now: float, alive: Collection[str], hearing: bool) -> None:
+        """Do what is due.
 
-    def disconnect(self, sid: str) -> Departure | None:
-        """Remove a connection; None when it was unknown."""
-        if sid not in self._users:
-            return None
-        left = tuple(room for room in sorted(self._rooms_of[sid]) if self.leave(sid, room))
-        user = self._users.pop(sid)
-        del self._rooms_of[sid]
-        self._sids_of[user.id].discard(sid)
-        offline = not self._sids_of[user.id]
-        if offline:
-            del self._sids_of[user.id]
-        return Departure(user, left, offline)
+        :param now: a monotonic time in seconds.
+        :param alive: the origins whose pulse is heard.
+        :param hearing: whether any broker works, so that silence means something.
+        """
+        elapsed = min(now - self._ticked, TICK_MAX_SECONDS) if self._ticked is not None else 0.0
+        self._ticked = now
+        self.publish()
+        for origin, other in list(self._others.items()):
+            if origin in alive:
+                other.silent_seconds = 0.0
+                self._ask(origin, other, now)
+            elif hearing:
+                other.silent_seconds += elapsed
+                if other.silent_seconds >= GONE_SECONDS:
+                    self._drop(origin)
+        if self._answer and now - self._answered_at >= ASK_SECONDS:
+            self._answer, self._answered_at = False, now
+            parts = list(pieces(self._published.values())) or [[]]
+            for number, piece in enumerate(parts):
+                self.outgoing.append(Part(self.version, self.digest, number, len(parts), piece))
+        if alive and now >= self._beat_at:
+            self._beat_at = now + BEAT_SECONDS
+            self.outgoing.append(Beat(self.version, self.digest))
 
-    def members(self, room: int) -> list[User]:
-        """The users in a room, by name."""
-        sids = (next(iter(sids)) for sids in self._in_room.get(room, {}).values())
-        return sorted((self._users[sid] for sid in sids), key=lambda user: (user.name.casefold(), user.id))
-
-    def count(self, room: int) -> int:
-        """How many users are in a room."""
-        return len(self._in_room.get(room, ()))
-
-    def is_in(self, sid: str, room: int) -> bool:
-        """Whether a connection is in a room."""
-        return room in self._rooms_of.get(sid, ())
-
-    def sids(self, user_id: str) -> list[str]:
-        """The connections of a user."""
-        return sorted(self._sids_of.get(user_id, ()))
-
-    def connections(self) -> int:
-        """How many connections there are."""
-        return len(self._users)
+    def status(self) -> dict[str, int]:
+        """How many connections are known, here and elsewhere, on how many other nodes, and who is behind."""
+        return {
+            "here": len(self._clients),
+            "elsewhere": self.where.connections() - len(self._clients),
+            "nodes": len(self._others),
+            "behind": sum(other.behind for other in self._others.values()),
+        }

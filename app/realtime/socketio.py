@@ -12,6 +12,7 @@ from socketio.packet import Packet
 
 from app.realtime.event_context import use_event_contexts
 from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
+from app.realtime.presence import Member, Moved, Room, User
 from app.realtime.protocol import harden
 from app.realtime.queue.routing import QueueEvent
 from app.realtime.queue.spool import check_folder
@@ -196,6 +197,49 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         :raises ValueError: when there is no message queue to reach it by.
         """
         self._hybrid().drain_node(node_id, drain)
+
+    # The other nodes.
+
+    def tell_nodes(self, topic: str, data: Any) -> None:
+        """Tell the application on all other nodes something: once, in order, over whichever broker works.
+
+        Returns at once; without a message queue there is nobody to tell.
+
+        :param topic: what `on_nodes` on the other nodes knows it by.
+        :param data: what msgpack can carry.
+        :raises NotSerializable: when it cannot.
+        :raises MessageTooLarge: when it is too much.
+        """
+        self._hybrid().nodes.tell(topic, data)
+
+    def on_nodes(self, topic: str, handler: Callable[[str, Any], None]) -> None:
+        """Say what to do with what other nodes tell.
+
+        :param topic: 1 to 64 characters.
+        :param handler: called with (origin, data); must not wait, for all other messages wait meanwhile.
+        :raises ValueError: when the topic has a handler.
+        """
+        self._hybrid().nodes.on(topic, handler)
+
+    def members(self, room: Room, namespace: str) -> list[Member]:
+        """The users in a room, by name, on all nodes; without asking anybody.
+
+        :param room: None: everybody in the namespace. Those count who were announced with `announce`.
+        """
+        return self._hybrid().presence.members(room, namespace)
+
+    def announce(self, sid: str, namespace: str, user: User) -> None:
+        """Say who a client of this node is; all nodes know then where it is, until it disconnects."""
+        self._hybrid().presence.announce(sid, namespace, user)
+
+    def withdraw(self, sid: str, namespace: str) -> None:
+        """Take back what `announce` said; a client that has disconnected needs no more."""
+        if self.manager is not None:
+            self.manager.presence.left(sid, namespace, None)
+
+    def on_moved(self, handler: Callable[[list[Moved]], None]) -> None:
+        """Call a function when users come into rooms or leave them, on any node; it must not wait."""
+        self._hybrid().presence.listen(handler)
 
     def on_drain(self, handler: Callable[[bool], None], describe: Callable[[], dict[str, Any]]) -> None:
         """Say who drains this node; see `app.realtime.drain.Drain`.

@@ -22,7 +22,7 @@ from app.realtime import (
     SocketIO,
     frames,
 )
-from app.realtime.manager import parse_message_queue
+from app.realtime.brokers import parse_message_queue
 from tests.support.waiting import wait_until
 
 

@@ -318,7 +318,7 @@ def test_a_sign_in_that_fails_gives_the_name_back(app: Flask, monkeypatch: pytes
 def test_signing_out_forgets_the_guest(app: Flask) -> None:
     ada = Person(app, "Ada")
     chat = app.extensions["chat"]
-    user = chat.presence.members(1)[0]
+    user = chat.socketio.members("room:1", "/chat")[0]
     ada.http.post("/sign-out")
     with app.app_context():
         assert chat.service.joined(user) == []

@@ -6,10 +6,36 @@ from collections import Counter
 
 from app.realtime.brokers.base import Broker, BrokerError, BrokerOptions, BrokerRefused
 
-__all__ = ["Broker", "BrokerError", "BrokerOptions", "BrokerRefused", "broker_class", "name_brokers"]
+__all__ = [
+    "Broker",
+    "BrokerError",
+    "BrokerOptions",
+    "BrokerRefused",
+    "broker_class",
+    "name_brokers",
+    "parse_message_queue",
+]
 
 _REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster")
 _RABBITMQ = ("amqp", "amqps", "pyamqp")
+
+
+def parse_message_queue(value: str | list[str] | tuple[str, ...] | None) -> list[str]:
+    """Turn a `message_queue` argument into a list of addresses, best first; empty means in process.
+
+    A comma separates addresses only before a scheme, for the addresses of Sentinel and Cluster contain some.
+    """
+    if value is None:
+        return []
+    if not isinstance(value, str):
+        return [part.strip() for part in value if part.strip()]
+    urls: list[str] = []
+    for part in filter(None, map(str.strip, value.split(","))):
+        if "://" in part or not urls:
+            urls.append(part)
+        else:
+            urls[-1] += f",{part}"
+    return urls
 
 
 def broker_class(url: str) -> type[Broker]:

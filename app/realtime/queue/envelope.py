@@ -100,7 +100,14 @@ class DrainNode(Message, frozen=True, array_like=True, gc=False, tag="n"):
     drain: bool
 
 
-AnyMessage = Emit | Disconnect | EnterRoom | LeaveRoom | CloseRoom | Ack | Switch | DrainNode
+class Told(Message, frozen=True, array_like=True, gc=False, tag="t"):
+    """What the application of one node tells those of all others."""
+
+    topic: str
+    body: Raw
+
+
+AnyMessage = Emit | Disconnect | EnterRoom | LeaveRoom | CloseRoom | Ack | Switch | DrainNode | Told
 
 
 class Note(msgspec.Struct, frozen=True, array_like=True, gc=False):

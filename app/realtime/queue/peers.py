@@ -81,7 +81,8 @@ class Peers:
     @property
     def nodes(self) -> list[str]:
         """The origins of the other nodes that live."""
-        return sorted(origin for origin, peer in self._peers.items() if peer.is_node)
+        # A copy, for whoever asks from another thread.
+        return sorted(origin for origin, peer in list(self._peers.items()) if peer.is_node)
 
     def uncovered(self, brokers: Collection[str]) -> list[frozenset[str]]:
         """What those nodes hear that hear none of these brokers, and hear anything at all."""

@@ -75,6 +75,7 @@ bench: $(VENV)/.installed-dev packages $(NODE_MODULES) ## print the benchmarks' 
 	$(BIN)/python -m benchmarks.queue
 	$(BIN)/python -m benchmarks.json_codec
 	$(BIN)/python -m benchmarks.parsers
+	$(BIN)/python -m benchmarks.presence
 	$(BIN)/python -m benchmarks.transport --docs
 
 format: $(VENV)/.installed-dev ## format the code

@@ -10,7 +10,8 @@ same version of it.
     Delta of a later version, or a Beat    something is missing: Ask the owner, once a second at most
       with another version or digest
     Ask                                    the owner answers with its whole state, in Parts
-    Parts, all of one version              replace what was known of the owner, unless that is newer
+    Parts, all of one version              replace what was known of the owner, unless that is newer; those
+                                           who are in a part are taken over at once
     no life sign for GONE_SECONDS          the owner's clients are gone
 
 Any message may be lost, repeated or overtaken: the next Beat tells whoever is not in step, and asking brings
@@ -43,8 +44,8 @@ ASK_SECONDS = 1.0
 GONE_SECONDS = 5.0
 # More than that between two ticks is a stall of our own.
 TICK_MAX_SECONDS = 1.0
-# Of one message: far below what the queue takes, and a new node begins to show people after the first.
-MESSAGE_BYTES = 64 * 1024
+# Of one message: some 200 connections, which take a node a few milliseconds.
+MESSAGE_BYTES = 16 * 1024
 # Nobody runs so many nodes; see queue/peers.py.
 OTHERS_MAX = 1_000
 # In the index: this node, whatever it is called on the channel.
@@ -156,7 +157,7 @@ class _Other:
     version: int = 0
     digest: int = 0
     entries: dict[Key, Entry] = field(default_factory=dict)
-    parts: dict[int, list[Entry]] = field(default_factory=dict)
+    parts: dict[int, list[Key]] = field(default_factory=dict)
     parts_version: int = 0
     asked_at: float = -ASK_SECONDS
     behind: bool = False
@@ -262,6 +263,8 @@ class Presence:
                 self._drop(next(iter(self._others)))
             other = self._others[origin] = _Other()
         match message:
+            case Delta() if other.parts and message.version <= other.parts_version:
+                pass  # the state that is coming in has it
             case Delta() if message.version == other.version + 1:
                 other.version = message.version
                 self._apply(origin, other, message.entries, message.gone)
@@ -279,21 +282,18 @@ class Presence:
         return part.version > other.version or (part.version == other.version and part.digest != other.digest)
 
     def _take_part(self, origin: str, other: _Other, part: Part) -> None:
+        """Take a part over at once, so that no large state holds up the loop."""
         if part.version != other.parts_version:
             other.parts.clear()
             other.parts_version = part.version
-        other.parts[part.number] = part.entries
+        other.parts[part.number] = [entry.key for entry in part.entries]
+        self._apply(origin, other, part.entries, ())
         if len(other.parts) < part.parts:
             return
-        entries = {entry.key: entry for piece in other.parts.values() for entry in piece}
+        listed = {key for keys in other.parts.values() for key in keys}
         other.parts.clear()
-        digest = 0
-        for entry in entries.values():
-            digest ^= fingerprint(entry)
-        if digest == part.digest:
-            other.version, other.behind = part.version, False
-            gone = [key for key in other.entries if key not in entries]
-            self._apply(origin, other, entries.values(), gone)
+        self._apply(origin, other, (), [key for key in other.entries if key not in listed])
+        other.version, other.behind = part.version, other.digest != part.digest
 
     def _apply(self, origin: str, other: _Other, entries: Iterable[Entry], gone: Iterable[Key]) -> None:
         """Whoever comes comes first, so that who moves from one connection to another is never away."""

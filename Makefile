@@ -61,7 +61,7 @@ soak: $(VENV)/.installed-dev packages $(NODE_MODULES) ## the same with full numb
 	$(BIN)/python -m pytest tests/deploy -m soak
 	$(BIN)/python -m pytest tests/transport -m soak
 
-e2e: $(VENV)/.installed-dev packages ## tests in a real browser
+e2e: $(VENV)/.installed-dev packages $(NODE_MODULES) ## tests in a real browser
 	$(BIN)/python -m pytest tests/e2e
 
 cluster-packages:
@@ -76,6 +76,7 @@ bench: $(VENV)/.installed-dev packages $(NODE_MODULES) ## print the benchmarks' 
 	$(BIN)/python -m benchmarks.json_codec
 	$(BIN)/python -m benchmarks.parsers
 	$(BIN)/python -m benchmarks.presence
+	$(BIN)/python -m benchmarks.first_load
 	$(BIN)/python -m benchmarks.transport --docs
 
 format: $(VENV)/.installed-dev ## format the code

@@ -24,7 +24,13 @@ openapi = SpecTree(
     mode="strict",
     page_templates={},
     security_schemes=[
-        SecurityScheme("token", SecuritySchemeData(SecureType.HTTP, scheme="bearer")),
+        SecurityScheme(
+            "token", SecuritySchemeData(SecureType.HTTP, scheme="bearer", description="API_TOKEN")
+        ),
+        SecurityScheme(
+            "jwt",
+            SecuritySchemeData(SecureType.HTTP, scheme="bearer", description="a user's, see AUTH_JWT_*"),
+        ),
         SecurityScheme(
             "session", SecuritySchemeData(SecureType.API_KEY, name="session", field_in=InType.COOKIE)
         ),

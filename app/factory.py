@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from flask import Flask
 
-from app import chat, logs, market, web
+from app import chat, logs, market, ops, tour, users, web
 from app.extensions import cors, db, limiter, socketio
 from app.lifecycle import Lifecycle, UnderWay
 from app.realtime import Emitter, QueueOptions, TransportOptions, cli
@@ -31,11 +31,14 @@ def create_app(settings: Settings | None = None) -> Flask:
     cors.init_app(app, resources=web.cors_resources(settings))
     init_socketio(app, settings)
     cli.init_app(app, **queue_options(settings))
+    sessions = users.init_app(app, socketio, settings)
     drain = Drain(socketio, settings.drain_seconds, settings.drain_wait_seconds, settings.worker_connections)
 
     emitter = Emitter(socketio, settings.emitter_maxsize, settings.emitter_overflow)
     feed = market.init_app(app, socketio, emitter, settings)
-    chat.init_app(app, socketio, settings)
+    retention = chat.init_app(app, socketio, settings)
+    watch = ops.init_app(app, socketio, drain, emitter, settings)
+    tour.init_app(app, socketio, settings)
     web.init_app(app, settings)
 
     under_way = UnderWay(app.wsgi_app)
@@ -47,10 +50,17 @@ def create_app(settings: Settings | None = None) -> Flask:
     patience_seconds = settings.stop_seconds / 6
     lifecycle = Lifecycle()
     lifecycle.add(stop=lambda: db.disconnect(app))
+    if retention:
+        lifecycle.add(retention.start, retention.stop)
     lifecycle.add(socketio.start_queue, lambda: socketio.close(patience_seconds))
+    lifecycle.add(sessions.start, sessions.stop)
     lifecycle.add(emitter.start, lambda: emitter.stop(patience_seconds))
     lifecycle.add(stop=lambda: under_way.wait(patience_seconds))
     lifecycle.add(stop=lambda: drain.finish(patience_seconds))
+    if watch:
+        lifecycle.add(watch.start, watch.stop)
+    if sharing := app.extensions.get("market_sharing"):
+        lifecycle.add(sharing.start, sharing.stop)
     if feed:
         lifecycle.add(feed.start, lambda: feed.stop(patience_seconds))
     app.extensions.update(lifecycle=lifecycle, drain=drain, emitter=emitter, feed=feed)

@@ -12,6 +12,7 @@ import structlog
 from flask import Flask, Response, g, request
 
 from app.auth import current_user
+from app.errors import EventError
 from config import Settings
 
 log = structlog.get_logger("app.http")
@@ -105,7 +106,11 @@ def _begin() -> None:
     given = request.headers.get("X-Request-ID", "")
     g.request_id = given if REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     g.started = time.perf_counter()
-    user = current_user()
+    try:
+        user = current_user()
+    except EventError:
+        # Whoever needs to know says so.
+        user = None
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=g.request_id, user=user and user.name)
 

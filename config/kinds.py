@@ -12,6 +12,9 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import ArgumentError
 
 ROOT = Path(__file__).resolve().parent.parent
+# NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
+# of `secrets.token_urlsafe` carry 192 bits.
+SECRET_MIN_CHARS = 32
 # unix(7): 108 with the closing zero.
 SOCKET_PATH_MAX_BYTES = 107
 

@@ -12,7 +12,17 @@ from config.kinds import ROOT
 from config.settings import PROFILES, Settings
 
 # Their values are secret, or carry a password.
-SECRET_NAMES = frozenset({"SECRET_KEY", "API_TOKEN", "CHANNEL_SECRET", "DATABASE_URL", "MESSAGE_QUEUE"})
+SECRET_NAMES = frozenset(
+    {
+        "SECRET_KEY",
+        "ADMIN_TOKEN",
+        "API_TOKEN",
+        "AUTH_JWT_SECRET",
+        "CHANNEL_SECRET",
+        "DATABASE_URL",
+        "MESSAGE_QUEUE",
+    }
+)
 
 
 class SettingsError(Exception):

@@ -36,8 +36,8 @@ def configuration_page() -> str:
         "Every setting is an environment variable. The environment wins over the file `.env`, which wins",
         "over the default. A wrong value stops the start with an error that names the variable, the value",
         "and what is allowed; so does an unknown name in `.env`. `APP_ENV=production` refuses a missing or",
-        "default `SECRET_KEY`, a `MESSAGE_QUEUE` without `CHANNEL_SECRET`, `*` as an origin, more than one",
-        "worker, and sockets that are not patched.",
+        "default `SECRET_KEY`, the default `ADMIN_TOKEN`, a `MESSAGE_QUEUE` without `CHANNEL_SECRET`, `*` as",
+        "an origin, more than one worker, and sockets that are not patched.",
         "",
     ]
     for section in SECTIONS:

@@ -13,13 +13,22 @@ from gevent import monkey
 from pydantic import model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config.kinds import ROOT, DatabaseUrl, Origins, Rate, SocketPath, Words, setting
+from config.auth import Auth, check_production
+from config.kinds import (
+    ROOT,
+    SECRET_MIN_CHARS,
+    DatabaseUrl,
+    Origins,
+    Rate,
+    SocketPath,
+    Words,
+    setting,
+)
+from config.ops import Ops
+from config.ops import check_production as check_ops
 from config.transport import Transport
 
 DEFAULT_SECRET_KEY = "development-only-secret-key"  # noqa: S105 - refused in production
-# NIST SP 800-107: a key for HMAC-SHA should carry at least as much as the hash resists; 32 characters
-# of `secrets.token_urlsafe` carry 192 bits.
-SECRET_MIN_CHARS = 32
 
 
 class Process(BaseSettings):
@@ -114,7 +123,9 @@ class Process(BaseSettings):
 class Web(BaseSettings):
     """HTTP, sessions and the REST API."""
 
-    session_lifetime_days: int = setting(30, "How long a guest stays signed in.", unit="days", ge=1, le=365)
+    session_lifetime_days: int = setting(
+        30, "How long a guest stays signed in; no token counts for longer.", unit="days", ge=1, le=365
+    )
     session_cookie_secure: bool = setting(
         False, "Send the session cookie over HTTPS only (the default in production)."
     )
@@ -284,6 +295,12 @@ class Chat(BaseSettings):
     chat_room_name_max_chars: int = setting(40, "Longest name of a room.", unit="characters", ge=2, le=64)
     chat_rooms_max: int = setting(500, "Rooms that may exist.", unit="rooms", ge=1, le=10_000)
     chat_joined_max: int = setting(50, "Rooms that one user may be in.", unit="rooms", ge=1, le=1_000)
+    chat_direct_max: int = setting(
+        200, "Direct conversations that one user may begin.", unit="conversations", ge=1, le=10_000
+    )
+    chat_keep_days: int = setting(
+        0, "How long messages are kept; older ones are deleted. 0: for ever.", unit="days", ge=0, le=36_500
+    )
     chat_default_room: str = setting(
         "general", "Room that everybody joins at the first sign-in.", min_length=1
     )
@@ -306,7 +323,8 @@ class Rates(BaseSettings):
     rate_connect: Rate = setting("20/second;300/minute", "Connections of a user or address to a namespace.")
     rate_send: Rate = setting("5/second;120/minute", "Messages, edits and deletions of a user.")
     rate_typing: Rate = setting("5/second", "Typing notices of a user.")
-    rate_create: Rate = setting("10/minute;100/day", "Rooms created by a user.")
+    rate_read: Rate = setting("10/second;600/minute", "Reading positions of a user.")
+    rate_create: Rate = setting("10/minute;100/day", "Rooms and conversations created by a user.")
     rate_sign_in: Rate = setting("20/minute", "Sign-ins from one address.")
     rate_api: Rate = setting("50/second", "REST requests from one address.")
     rate_emit: Rate = setting("500/second", "Events handed to POST /api/v1/emit.")
@@ -319,8 +337,15 @@ class Market(BaseSettings):
     market_node: str | None = setting(
         None,
         "With several nodes: the NODE_ID of the one that runs the feed; the others pass its ticks on. Unset: "
-        "every node runs one, and all clients get the ticks of all.",
+        "every node runs one, and of these the one that began last counts.",
         min_length=1,
+    )
+    market_history_points: int = setting(
+        600,
+        "How many prices of each symbol a node remembers, for the chart. About 120 bytes each.",
+        unit="points",
+        ge=60,
+        le=5_000,
     )
     market_symbols: Words = setting(
         [], "Instruments of the random walk as SYMBOL=Name, comma-separated. Empty: a built-in list."
@@ -340,6 +365,7 @@ class Market(BaseSettings):
 SECTIONS: tuple[type[BaseSettings], ...] = (
     Process,
     Web,
+    Auth,
     Database,
     Queue,
     Transport,
@@ -347,10 +373,11 @@ SECTIONS: tuple[type[BaseSettings], ...] = (
     Chat,
     Rates,
     Market,
+    Ops,
 )
 
 
-class Settings(Market, Rates, Chat, Realtime, Transport, Queue, Database, Web, Process):
+class Settings(Ops, Market, Rates, Chat, Realtime, Transport, Queue, Database, Auth, Web, Process):
     """The development profile, and the base of the others."""
 
     model_config = SettingsConfigDict(
@@ -377,6 +404,7 @@ class ProductionSettings(Settings):
     database_auto_upgrade: bool = setting(False, "As in development.")
     drain_seconds: float = setting(10.0, "As in development.", ge=0, le=300)
     graceful_timeout_seconds: int = setting(30, "As in development.", ge=5, le=600)
+    admin_token: str | None = setting(None, "As in development.", min_length=1)
 
     @model_validator(mode="after")
     def _check_safety(self) -> Self:
@@ -396,6 +424,8 @@ class ProductionSettings(Settings):
                 "CORS_ORIGINS=* lets every site act as your users: name the sites, "
                 "for example https://example.org"
             )
+        check_production(self)
+        check_ops(self)
         if not monkey.is_module_patched("socket"):
             raise ValueError(
                 "the sockets are not monkey-patched, so one slow client would stop all others: start "

@@ -25,6 +25,7 @@ from deploy.machine import ClusterError, Machine
 from deploy.nodes import Node, NodesError, of_machine
 from deploy.render import Balance, load, render_all, stale, write
 from deploy.watching import changes, look, table
+from deploy.welcome import welcome
 
 FOLDER = CHECKOUT / "instance/cluster"
 BALANCES = get_args(Balance)
@@ -127,7 +128,7 @@ def up(count: int, port: int, balance: Balance, unix_sockets: bool, folder: Path
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     machine.start()
-    click.echo(_welcome(machine))
+    click.echo(welcome(machine, by_make=machine.folder == FOLDER))
 
 
 @main.command()
@@ -368,30 +369,3 @@ def _caller_settings() -> dict[str, str]:
 def _asked_url(site: Site) -> str | None:
     """Where a roll asks nginx for single nodes, which it finds by cookies only."""
     return site.url if site.machine and site.machine.balance == "cookie" else None
-
-
-def _welcome(machine: Machine) -> str:
-    if machine.folder == FOLDER:
-        words = {"watch": "make cluster-watch", "roll": "make cluster-roll", "down": "make cluster-stop"}
-        words |= {name: f"make cluster-kill WHAT={name}" for name in ("n1", "redis")}
-    else:
-        python = f"{sys.executable} -m deploy"
-        words = {name: f"{python} {name} --folder {machine.folder}" for name in ("watch", "roll", "down")}
-        words |= {name: f"{python} kill {name} --folder {machine.folder}" for name in ("n1", "redis")}
-    tries = {words["watch"]: "every second: who runs, who is ready, how many clients"}
-    tries[words["n1"]] = "a node dies: its people are back at once, on another"
-    if len(machine.brokers) > 1:
-        tries[words["redis"]] = "messages go over RabbitMQ until Redis is back"
-    tries[words["roll"]] = "new code, node by node, and nobody notices"
-    tries[words["down"]] = "end it, and leave nothing behind"
-    width = max(map(len, tries))
-    return "\n".join(
-        [
-            f"\n  {machine.url}\n",
-            f"nodes    {'  '.join(f'{node.id} {node.address}' for node in machine.nodes)}",
-            *(f"{name:<8} {url}" for name, url in machine.brokers.items()),
-            "",
-            "Open it in two browsers, sign in with two names, talk, and try:",
-            *(f"  {command:<{width}}  {meaning}" for command, meaning in tries.items()),
-        ]
-    )

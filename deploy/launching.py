@@ -103,6 +103,9 @@ class Plan:
             pid=os.getpid(),
             started=processes.started(os.getpid()),
         )
+        if state.settings["APP_ENV"] != "production":
+            # The tour of /ops, which breaks things.
+            state.settings.setdefault("CLUSTER_CONTROL", f"{folder}/run/supervisor.sock")
         if self.brokers:
             state.settings["MESSAGE_QUEUE"] = ",".join(state.broker_urls().values())
         return state

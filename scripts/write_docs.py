@@ -10,15 +10,23 @@ from pydantic import BaseModel
 from app.chat.namespace import ChatNamespace
 from app.errors import CODES
 from app.market.namespace import MarketNamespace
+from app.ops.namespace import OpsNamespace
 from app.realtime import EventNamespace
+from app.tour.namespace import TourNamespace
 from config.kinds import ROOT
 from config.reference import configuration_page, env_example
 
-NAMESPACES: dict[str, type[EventNamespace]] = {"/chat": ChatNamespace, "/market": MarketNamespace}
+NAMESPACES: dict[str, type[EventNamespace]] = {
+    "/chat": ChatNamespace,
+    "/market": MarketNamespace,
+    "/ops": OpsNamespace,
+    "/tour": TourNamespace,
+}
 RATE_SETTINGS = {
     "default": "RATE_DEFAULT",
     "send": "RATE_SEND",
     "typing": "RATE_TYPING",
+    "read": "RATE_READ",
     "create": "RATE_CREATE",
 }
 
@@ -39,14 +47,25 @@ typing error is seen. One client's events are handled in the order in which they
 
 CONNECTING = {
     "/chat": (
-        "Needs a signed-in user: the session cookie of the page. A refused connection raises `connect_error` "
-        "with `data.code` = `unauthorized` or `name_taken`. After each connect, also after a reconnect, the "
-        "socket is in the user's rooms already; ask for `hello`, then for the `history` that was missed "
-        "(`after_seq`)."
+        'Needs a signed-in user: the cookie of the page, or a token (JWT) as `auth: {"token": ...}`; see '
+        "docs/users.md. A refused connection raises `connect_error` with `data.code` = `unauthorized` or "
+        "`name_taken`; with the former, `data.reason` is `ended` for whoever was signed out. After each "
+        "connect, also after a reconnect, the socket is in the user's rooms already; ask for `hello`, then "
+        "for the `history` that was missed (`after_seq`) and for the `changes` to what you have. `hello` "
+        "tells the numbers that say whether there is any."
     ),
     "/market": (
-        "Open to everybody, signed in or not. A tick may arrive that the snapshot already contains: "
-        "compare `seq`."
+        "Open to everybody, signed in (as to `/chat`) or not; a bad token is refused. A tick may arrive that "
+        "the snapshot already contains: compare `run`, then `seq`."
+    ),
+    "/ops": (
+        'Needs an operator: the cookie of the page `/ops`, or the ADMIN_TOKEN as `auth: {"token": ...}`. '
+        "Without an ADMIN_TOKEN there is no such namespace. Ask for the `overview` after each connect. "
+        "docs/operations.md says what each figure means."
+    ),
+    "/tour": (
+        "Only in a cluster of `make cluster`, and needs an operator: the cookie of the page `/ops`, or the "
+        'ADMIN_TOKEN as `auth: {"token": ...}`. docs/tour.md explains it.'
     ),
 }
 
@@ -57,6 +76,8 @@ def _type(schema: dict[str, Any]) -> str:
         return f"`{schema['$ref'].rsplit('/', 1)[1]}`"
     if "anyOf" in schema:
         return " or ".join(_type(option) for option in schema["anyOf"])
+    if "prefixItems" in schema:
+        return f"[{', '.join(_type(item) for item in schema['prefixItems'])}]"
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}"
     words = str(schema.get("type", "any"))

@@ -6,19 +6,24 @@ from flask import Flask
 
 from app.chat import models as models
 from app.chat.namespace import NAME_TOPIC, ChatNamespace
+from app.chat.retention import Retention
 from app.chat.service import ChatService
 from app.extensions import db
 from app.realtime import Rates, SocketIO
 from config import Settings
 
 
-def init_app(app: Flask, socketio: SocketIO, settings: Settings) -> None:
-    """Register `/chat`; pages and API find it as `app.extensions["chat"]`."""
+def init_app(app: Flask, socketio: SocketIO, settings: Settings) -> Retention | None:
+    """Register `/chat`; pages and API find it as `app.extensions["chat"]`.
+
+    :returns: what deletes old messages, to be started and stopped; None when they are kept for ever.
+    """
     rates = {
         "default": settings.rate_default,
         "connect": settings.rate_connect,
         "send": settings.rate_send,
         "typing": settings.rate_typing,
+        "read": settings.rate_read,
         "create": settings.rate_create,
     }
     service = ChatService(db, settings)
@@ -27,3 +32,4 @@ def init_app(app: Flask, socketio: SocketIO, settings: Settings) -> None:
     socketio.on_moved(namespace.moved)
     socketio.on_nodes(NAME_TOPIC, namespace.take_name)
     app.extensions["chat"] = namespace
+    return Retention(app, service, settings.chat_keep_days) if settings.chat_keep_days else None

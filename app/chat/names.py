@@ -1,71 +1,13 @@
-"""The rules of names, and who holds which display name. Pure: time is passed in."""
+"""The names of rooms, and who holds which display name. Pure: time is passed in."""
 
 from __future__ import annotations
 
-import unicodedata
+from collections import defaultdict
 from dataclasses import dataclass
 
-from app.errors import EventError
+from app.names import checked, name_key
 
-MIN_CHARS = 2
-PERSON_PUNCTUATION = " .'’-_"
 ROOM_PUNCTUATION = "-_"
-# Letters and marks by category that nobody can see: fillers, joiners, a blank cell, variation selectors.
-INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
-    chr(code)
-    for first, last in ((0x180B, 0x180F), (0xFE00, 0xFE0F), (0xE0100, 0xE01EF))
-    for code in range(first, last + 1)
-}
-# Written languages stack two or three marks on a letter; more is made to spill over the lines around.
-MARKS_MAX = 3
-# Scripts whose letters look like each other's; a name is written in one of them.
-LOOK_ALIKE_SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC"})
-
-
-def name_key(name: str) -> str:
-    """The form in which names are compared (Unicode 3.13, D147: caseless matching of identifiers)."""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
-    return " ".join(folded.replace("’", "'").split())
-
-
-def _is_well_formed(name: str, punctuation: str) -> bool:
-    """Letters, digits and marks of any script, and `punctuation`, beginning with a letter or digit."""
-    scripts = set()
-    marks = 0
-    for character in name:
-        category = unicodedata.category(character)[0]
-        if character in INVISIBLE or not (category in "LNM" or character in punctuation):
-            return False
-        marks = marks + 1 if category == "M" else 0
-        if marks > MARKS_MAX:
-            return False
-        if category == "L":
-            scripts.add(unicodedata.name(character, "").partition(" ")[0])
-    return unicodedata.category(name[0])[0] in "LN" and len(scripts & LOOK_ALIKE_SCRIPTS) <= 1
-
-
-def _checked(name: str, max_chars: int, punctuation: str, allowed: str) -> tuple[str, str]:
-    name = " ".join(unicodedata.normalize("NFKC", name).split())
-    if len(name) > max_chars:
-        raise EventError(
-            "too_long", f"At most {max_chars} characters, please.", field="name", limit=max_chars
-        )
-    if len(name) < MIN_CHARS or not _is_well_formed(name, punctuation):
-        raise EventError(
-            "bad_payload",
-            f"A name has at least {MIN_CHARS} characters: letters and digits of one script{allowed}, "
-            "beginning with a letter or digit.",
-            field="name",
-        )
-    return name, name_key(name)
-
-
-def person_name(name: str, max_chars: int) -> tuple[str, str]:
-    """Check a display name; returns it as it is shown and as it is compared.
-
-    :raises EventError: `bad_payload` or `too_long`.
-    """
-    return _checked(name, max_chars, PERSON_PUNCTUATION, ", spaces and . ' - _")
 
 
 def room_name(name: str, max_chars: int) -> tuple[str, str]:
@@ -74,7 +16,16 @@ def room_name(name: str, max_chars: int) -> tuple[str, str]:
     :raises EventError: `bad_payload` or `too_long`.
     """
     hyphenated = "-".join(name.strip().removeprefix("#").split())
-    return _checked(hyphenated, max_chars, ROOM_PUNCTUATION, ", - and _")
+    return checked(hyphenated, max_chars, ROOM_PUNCTUATION, ", - and _")
+
+
+def direct_key(one_id: str, other_id: str) -> str:
+    """The key of the conversation of two users, whoever asks; no room has it, for names have no colon.
+
+    Ids are not ours to choose. The length says where the first one ends, should they contain a colon.
+    """
+    first, second = sorted((one_id, other_id))
+    return f"direct:{len(first)}:{first}:{second}"
 
 
 @dataclass
@@ -94,6 +45,10 @@ class Names:
     def __init__(self, lease_seconds: float) -> None:
         self._lease_seconds = lease_seconds
         self._leases: dict[str, Lease] = {}
+        # An account that was renamed has two for as long as its older connection lasts.
+        self._names_of: defaultdict[str, set[str]] = defaultdict(set)
+        # Those that run out, the first one first.
+        self._ending: dict[str, None] = {}
 
     def claim(self, name: str, owner: str, now: float, *, online: bool) -> bool:
         """Take a name; False when somebody else holds it, or one that compares equal.
@@ -102,29 +57,48 @@ class Names:
         :param now: seconds on a clock that never goes back.
         """
         key = name_key(name)
-        lease = self._leases.get(key)
-        if lease and lease.owner != owner and (lease.until is None or lease.until > now):
-            return False
-        if online or (lease and lease.owner == owner and lease.until is None):
-            self._leases[key] = Lease(owner, None)
-        else:
-            self._leases[key] = Lease(owner, now + self._lease_seconds)
         self._forget(now)
+        lease = self._leases.get(key)
+        if lease and lease.owner != owner:
+            return False
+        if online or (lease and lease.until is None):
+            self._keep(key, Lease(owner, None))
+        else:
+            self._keep(key, Lease(owner, now + self._lease_seconds))
         return True
 
-    def went_offline(self, name: str, owner: str, now: float) -> None:
-        """Start the lease of somebody whose last connection is gone."""
-        lease = self._leases.get(name_key(name))
-        if lease and lease.owner == owner:
-            lease.until = now + self._lease_seconds
+    def went_offline(self, owner: str, now: float) -> None:
+        """Start the leases of somebody whose last connection is gone."""
+        for key in self._names_of.get(owner, ()):
+            self._keep(key, Lease(owner, now + self._lease_seconds))
 
     def release(self, name: str, owner: str) -> None:
         """Give a name back at once."""
         key = name_key(name)
         lease = self._leases.get(key)
         if lease and lease.owner == owner:
-            del self._leases[key]
+            self._drop(key)
+
+    def _keep(self, key: str, lease: Lease) -> None:
+        self._leases[key] = lease
+        self._names_of[lease.owner].add(key)
+        self._ending.pop(key, None)
+        if lease.until is not None:
+            self._ending[key] = None
+
+    def _drop(self, key: str) -> None:
+        owner = self._leases.pop(key).owner
+        self._ending.pop(key, None)
+        self._names_of[owner].discard(key)
+        if not self._names_of[owner]:
+            del self._names_of[owner]
 
     def _forget(self, now: float) -> None:
-        for key in [k for k, lease in self._leases.items() if lease.until is not None and lease.until <= now]:
-            del self._leases[key]
+        """Drop what has run out; all leases last equally long, so the first in line end first."""
+        while self._ending:
+            key = next(iter(self._ending))
+            until = self._leases[key].until
+            assert until is not None
+            if until > now:
+                return
+            self._drop(key)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import structlog
 from pydantic import BaseModel
 
-from app.auth import User, current_user
 from app.chat import names, schemas
 from app.chat.service import ChatService
 from app.errors import EventError
-from app.realtime import Client, EventNamespace, Member, Moved, Nothing, Rates, event
+from app.realtime import Client, Member, Moved, Nothing, QueueError, Rates, event
+from app.user import User
+from app.users.namespace import Reason, UserNamespace
 from config import Settings
 
 log = structlog.get_logger(__name__)
@@ -40,7 +41,7 @@ def _user(client: Client) -> User:
     return client.user
 
 
-class ChatNamespace(EventNamespace):
+class ChatNamespace(UserNamespace):
     """`/chat`: rooms, messages, who is here.
 
     :param service: what the chat does.
@@ -53,6 +54,7 @@ class ChatNamespace(EventNamespace):
         "message_deleted": schemas.Message,
         "room_created": schemas.RoomCreated,
         "membership": schemas.MembershipChanged,
+        "read": schemas.PositionMoved,
         "member_joined": schemas.MemberMoved,
         "member_left": schemas.MemberMoved,
         "typing": schemas.TypingNotice,
@@ -65,10 +67,6 @@ class ChatNamespace(EventNamespace):
 
     # Connections.
 
-    def authenticate(self, auth: object) -> User | None:
-        """Take the user from the session cookie of the page."""
-        return current_user()
-
     def connected(self, client: Client) -> None:
         """Claim the user's name and put the connection into the user's rooms."""
         user = _user(client)
@@ -77,6 +75,7 @@ class ChatNamespace(EventNamespace):
         # Before the first wait: whoever signs out or joins a room meanwhile must find this connection.
         self.announce(client)
         self.enter_room(client.sid, _user_key(user.id))
+        self.service.welcome(user)
         for room_id in self.service.joined(user):
             self.enter_room(client.sid, _room_key(room_id))
 
@@ -95,14 +94,14 @@ class ChatNamespace(EventNamespace):
         if move.here:
             self.names.claim(name, owner, now, online=True)
         else:
-            self.names.went_offline(name, owner, now)
+            self.names.went_offline(owner, now)
 
     def claim_name(self, user: User, *, online: bool = False) -> bool:
         """Reserve a user's name; False when somebody else who is online, on any node, has it."""
         if not self.names.claim(user.name, user.id, time.monotonic(), online=online):
             return False
-        if not online:
-            # Presence tells the other nodes of those who are.
+        # Of those who come online presence tells; not of another name that somebody who is has now.
+        if not online or self._is_online(user.id):
             self._tell_name(user, held=True)
         return True
 
@@ -112,24 +111,29 @@ class ChatNamespace(EventNamespace):
         self._tell_name(user, held=False)
 
     def _tell_name(self, user: User, *, held: bool) -> None:
-        self.socketio.tell_nodes(NAME_TOPIC, {"name": user.name, "owner": user.id, "held": held})
+        try:
+            self.socketio.tell_nodes(NAME_TOPIC, [user.name, user.id, held])
+        except QueueError as error:
+            # The queue is full. Presence tells the other nodes of whoever is online.
+            log.warning("a name could not be told to the other nodes", user=user.name, reason=str(error))
 
-    def take_name(self, origin: str, told: dict[str, Any]) -> None:
+    def take_name(self, origin: str, told: object) -> None:
         """Another node has reserved a name, or given one back."""
-        if told["held"]:
-            self.names.claim(told["name"], told["owner"], time.monotonic(), online=False)
-        else:
-            self.names.release(told["name"], told["owner"])
+        match told:
+            case [str(name), str(owner), True]:
+                self.names.claim(name, owner, time.monotonic(), online=self._is_online(owner))
+            case [str(name), str(owner), False]:
+                self.names.release(name, owner)
+            case _:
+                log.warning("what is told of a name is not understood: another version?", origin=origin)
+
+    def session_over(self, user: User, reason: Reason) -> None:
+        """Free the name of somebody whose session is over, unless a newer one of theirs goes on."""
+        if reason == "ended" or not self._is_online(user.id):
+            self.forget_name(user)
 
     def forget(self, user: User) -> None:
-        """End a guest's connections, memberships and hold on the name: this guest will not come back."""
-        for sid in self._sids(user):
-            connection = self.server.manager.eio_sid_from_sid(sid, self.namespace)
-            self.disconnect(sid)
-            # The connection below still carries the cookie of before, and would let the client in again.
-            if connection in self.server.eio.sockets:
-                # A polling client that stops polling at this very moment would be waited for.
-                self.server.start_background_task(self.server.eio.disconnect, connection)
+        """End a guest's memberships and hold on the name: this guest, signed out, will not come back."""
         self.forget_name(user)
         try:
             self.service.leave_all(user)
@@ -147,7 +151,7 @@ class ChatNamespace(EventNamespace):
 
     @event(answer=schemas.RoomsAnswer)
     def on_rooms(self, client: Client, payload: Nothing) -> schemas.RoomsAnswer:
-        """List all rooms by name."""
+        """List all rooms by name, then your direct conversations."""
         rooms = self.counted(self.service.rooms(_user(client)))
         return schemas.RoomsAnswer(rooms=rooms)
 
@@ -176,8 +180,22 @@ class ChatNamespace(EventNamespace):
     @event(schemas.InRoom, schemas.MembersAnswer)
     def on_members(self, client: Client, payload: schemas.InRoom) -> schemas.MembersAnswer:
         """List who is here: members of the room who are online, by name."""
-        room = self.service.room(payload.room)
+        room = self.service.room(payload.room, _user(client))
         return schemas.MembersAnswer(members=self._members(room.id))
+
+    @event(schemas.OpenDirect, schemas.RoomAnswer, rate="create")
+    def on_open_direct(self, client: Client, payload: schemas.OpenDirect) -> schemas.RoomAnswer:
+        """Begin, or go on with, a conversation of two. There is one for each two people, whoever opens it.
+
+        The other one hears of it right after the first message, as `membership`.
+        """
+        user = _user(client)
+        room = self.service.open_direct(user, payload.user)
+        if room.with_:
+            # Now, so that one sees whether the other is online.
+            for sid in self._sids(room.with_):
+                self.enter_room(sid, _room_key(room.id))
+        return schemas.RoomAnswer(room=self._joined(user, room))
 
     # Messages.
 
@@ -193,10 +211,9 @@ class ChatNamespace(EventNamespace):
     @event(schemas.History, schemas.HistoryAnswer)
     def on_history(self, client: Client, payload: schemas.History) -> schemas.HistoryAnswer:
         """Read a page of messages, oldest first; without a cursor the newest."""
-        messages, has_more = self.service.history(
-            payload.room, payload.before_seq, payload.after_seq, payload.limit
+        return self.service.history(
+            payload.room, payload.before_seq, payload.after_seq, payload.limit, _user(client)
         )
-        return schemas.HistoryAnswer(messages=messages, has_more=has_more)
 
     @event(schemas.Edit, schemas.MessageAnswer, rate="send")
     def on_edit(self, client: Client, payload: schemas.Edit) -> schemas.MessageAnswer:
@@ -223,6 +240,25 @@ class ChatNamespace(EventNamespace):
         notice = schemas.TypingNotice(room=payload.room, member=_member(user), active=payload.active)
         self.tell("typing", notice, to=room, skip_sid=self._sids(user))
 
+    @event(schemas.Read, schemas.ReadAnswer, rate="read")
+    def on_read(self, client: Client, payload: schemas.Read) -> schemas.ReadAnswer:
+        """Say how far you have read a room. All your connections hear where you are, and count alike.
+
+        Who had read everything and posts has read that too, and need not say so.
+        """
+        user = _user(client)
+        seq = self.service.read(user, payload.room, payload.seq)
+        self.tell("read", schemas.PositionMoved(room=payload.room, seq=seq), to=_user_key(user.id))
+        return schemas.ReadAnswer(room=payload.room, seq=seq)
+
+    @event(schemas.Changes, schemas.ChangesAnswer)
+    def on_changes(self, client: Client, payload: schemas.Changes) -> schemas.ChangesAnswer:
+        """Read what was edited or deleted after the last change that you know of, however far up it is.
+
+        `hello` tells each room's `last_change_seq`: where it is yours, there is nothing to ask for.
+        """
+        return self.service.changes(_user(client), payload.room, payload.after_change_seq)
+
     # What the REST API does too.
 
     def create_room(self, user: User, name: str) -> schemas.Room:
@@ -239,7 +275,10 @@ class ChatNamespace(EventNamespace):
         tell anybody, and nobody but its writer would know.
         """
         message = self.service.post(user, room_id, client_id, text)
+        # At once: whoever posts next must not be heard first.
         self._tell_message("message", message)
+        if message.seq == 1:
+            self._reveal(user, room_id)
         return message
 
     def counted(self, rooms: list[schemas.Room]) -> list[schemas.Room]:
@@ -247,6 +286,12 @@ class ChatNamespace(EventNamespace):
         return [room.model_copy(update={"online": self._online(room.id)}) for room in rooms]
 
     # What others hear.
+
+    def _reveal(self, user: User, room_id: int) -> None:
+        """Let somebody find the conversation that another one begins."""
+        other = self.service.room(room_id, user).with_
+        if other:
+            self._tell_membership(other, self.service.room(room_id, other))
 
     def _tell_message(self, name: str, message: schemas.Message) -> None:
         self.tell(name, message, to=_room_key(message.room))
@@ -256,7 +301,7 @@ class ChatNamespace(EventNamespace):
             self.enter_room(sid, _room_key(room.id))
         return self._tell_membership(user, room)
 
-    def _tell_membership(self, user: User, room: schemas.Room) -> schemas.Room:
+    def _tell_membership(self, user: User | schemas.Member, room: schemas.Room) -> schemas.Room:
         room = self.counted([room])[0]
         changed = schemas.MembershipChanged(room=room, joined=room.joined)
         self.tell("membership", changed, to=_user_key(user.id))
@@ -276,6 +321,9 @@ class ChatNamespace(EventNamespace):
     def _online(self, room_id: int) -> int:
         return int(self.server.manager.presence.count(_room_key(room_id), self.namespace))
 
-    def _sids(self, user: User) -> list[str]:
+    def _is_online(self, user_id: str) -> bool:
+        return bool(self.server.manager.presence.sids(user_id, self.namespace))
+
+    def _sids(self, user: User | schemas.Member) -> list[str]:
         """All connections of a user."""
         return list(self.server.manager.presence.sids(user.id, self.namespace))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 HISTORY_PAGE_DEFAULT = 50
 HISTORY_PAGE_MAX = 100
+CHANGES_PAGE = 100
 
 RoomId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1, description="id of the room")]
 MessageId = Annotated[int, Field(strict=True, ge=1, le=2**53 - 1, description="id of the message")]
@@ -34,6 +35,21 @@ class InRoom(Payload):
     room: RoomId
 
 
+class OpenDirect(Payload):
+    """Begin, or go on with, a conversation of two."""
+
+    user: Annotated[
+        str, Field(strict=True, min_length=1, max_length=64, description="id of the other, not yourself")
+    ]
+
+
+class Read(Payload):
+    """Say how far you have read a room."""
+
+    room: RoomId
+    seq: Annotated[Seq, Field(description="of the newest message that you have read")]
+
+
 class Send(Payload):
     """Post a message."""
 
@@ -56,6 +72,13 @@ class History(Payload):
     before_seq: Annotated[Seq | None, Field(description="only messages with a smaller seq")] = None
     after_seq: Annotated[Seq | None, Field(description="only messages with a larger seq")] = None
     limit: Annotated[int, Field(strict=True, ge=1, le=HISTORY_PAGE_MAX)] = HISTORY_PAGE_DEFAULT
+
+
+class Changes(Payload):
+    """Ask for messages that were edited or deleted."""
+
+    room: RoomId
+    after_change_seq: Annotated[Seq, Field(description="only changes with a larger number")]
 
 
 class Edit(Payload):
@@ -88,11 +111,24 @@ class Member(BaseModel):
 class Room(BaseModel):
     """A room as one user sees it."""
 
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
+
     id: int
-    name: str
+    kind: Annotated[Literal["public", "direct"], Field(description="`direct` is seen by its two people only")]
+    name: Annotated[str, Field(description="of a direct conversation, the other's")]
+    with_: Annotated[
+        Member | None, Field(alias="with", description="the other one of a direct conversation, else null")
+    ]
     joined: Annotated[bool, Field(description="whether you are in it")]
     online: Annotated[int, Field(description="users who are here now")]
-    last_seq: Annotated[int, Field(description="seq of the newest message, 0 when there is none")]
+    first_seq: Annotated[
+        int, Field(description="seq of the oldest message that is kept; above `last_seq` when none is")
+    ]
+    last_seq: Annotated[int, Field(description="seq of the newest message, 0 when there never was one")]
+    read_seq: Annotated[
+        int, Field(description="seq of the newest message that you have read; 0 when you are not in it")
+    ]
+    last_change_seq: Annotated[int, Field(description="number of the newest edit or deletion")]
 
 
 class Message(BaseModel):
@@ -107,6 +143,9 @@ class Message(BaseModel):
     sent_at_ms: Annotated[int, Field(description="milliseconds since 1970")]
     edited_at_ms: Annotated[int | None, Field(description="milliseconds since 1970")]
     deleted: bool
+    change_seq: Annotated[
+        int, Field(description="number of its last edit or deletion among all of the room, 0 for none")
+    ]
 
 
 class Limits(BaseModel):
@@ -162,6 +201,21 @@ class HistoryAnswer(BaseModel):
 
     messages: list[Message]
     has_more: Annotated[bool, Field(description="whether there are more in the direction asked for")]
+    first_seq: Annotated[int, Field(description="seq of the oldest message that is kept")]
+
+
+class ReadAnswer(BaseModel):
+    """How far you have read; it never goes back, nor beyond the newest message."""
+
+    room: int
+    seq: int
+
+
+class ChangesAnswer(BaseModel):
+    """The messages as they are now, by `change_seq`."""
+
+    messages: list[Message]
+    has_more: Annotated[bool, Field(description="whether there are more: go on after the last `change_seq`")]
 
 
 class RoomCreated(BaseModel):
@@ -171,10 +225,20 @@ class RoomCreated(BaseModel):
 
 
 class MembershipChanged(BaseModel):
-    """You joined or left a room, perhaps in another tab; goes to all your connections."""
+    """You joined or left a room, perhaps in another tab; goes to all your connections.
+
+    Also how you hear of a direct conversation: when you open it, or with the other's first message.
+    """
 
     room: Room
     joined: bool
+
+
+class PositionMoved(BaseModel):
+    """You have read further, perhaps in another tab; goes to all your connections."""
+
+    room: int
+    seq: Annotated[int, Field(description="of the newest message that you have read")]
 
 
 class MemberMoved(BaseModel):

@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Protocol, TypeVar
 
-from app.auth import User
-from app.chat import names, schemas, store
+from app.chat import message_store, names, schemas, store
 from app.errors import EventError
+from app.names import name_key
+from app.transactions import Transactions
+from app.user import User
 from config import Settings
 
-T = TypeVar("T")
-
-
-class Transactions(Protocol):
-    """Runs `work(session, *args)` in a transaction; see app/database.py."""
-
-    def read(self, work: Callable[..., T], *args: object) -> T:
-        """Only read."""
-
-    def write(self, work: Callable[..., T], *args: object) -> T:
-        """Perhaps write."""
+# When somebody was here last is noted once in this time, not at each connect.
+SEEN_EVERY_MS = 3_600_000
+# So few are deleted in one transaction: whoever posts in that room waits for it.
+TRIM_MESSAGES = 500
 
 
 def _now_ms() -> int:
@@ -40,11 +33,11 @@ class ChatService:
         self._settings = settings
 
     def rooms(self, user: User | None = None) -> list[schemas.Room]:
-        """All rooms by name, as the user sees them."""
+        """All rooms as the user sees them: public ones by name, then the user's direct conversations."""
         return self._db.read(store.list_rooms, user and user.id)
 
-    def room(self, room_id: int, user: User | None = None) -> schemas.Room:
-        """One room. :raises EventError: `room_not_found`."""
+    def room(self, room_id: int, user: User | schemas.Member | None = None) -> schemas.Room:
+        """One room. :raises EventError: `room_not_found`, also for a conversation of others."""
         return self._db.read(store.find_room, room_id, user and user.id)
 
     def joined(self, user: User) -> list[int]:
@@ -66,11 +59,45 @@ class ChatService:
         """Join a room. :raises EventError: `room_not_found`, `too_many_rooms`."""
         return self._db.write(store.join, user, room_id, self._settings.chat_joined_max, _now_ms())
 
+    def open_direct(self, user: User, other_id: str) -> schemas.Room:
+        """Find or begin the conversation of two people.
+
+        :param other_id: of somebody who was here before.
+        :raises EventError: `bad_payload`, `person_not_found`, `too_many_rooms`.
+        """
+        if other_id == user.id:
+            raise EventError("bad_payload", "This is you: choose somebody else to talk to.", field="user")
+        key = names.direct_key(user.id, other_id)
+        return self._db.write(
+            store.open_direct, user, other_id, key, self._settings.chat_direct_max, _now_ms()
+        )
+
+    def read(self, user: User, room_id: int, seq: int) -> int:
+        """Move a user's reading position in a room; it never goes back, nor beyond the newest message.
+
+        :returns: where it is.
+        :raises EventError: `room_not_found`, `not_a_member`.
+        """
+        return self._db.write(store.read, user, room_id, seq)
+
+    def welcome(self, user: User) -> bool:
+        """Note that a user is here, and put a first-time visitor into the default room.
+
+        :returns: whether this is the first visit.
+        """
+        now_ms = _now_ms()
+        known = self._db.read(store.find_person, user.id)
+        if known is None:
+            self.join_default(user)
+        if known is None or known.name != user.name or known.seen_at_ms < now_ms - SEEN_EVERY_MS:
+            self._db.write(store.keep_person, user, now_ms)
+        return known is None
+
     def join_default(self, user: User) -> None:
-        """Put a new guest into the default room, and make that room if need be."""
+        """Put somebody new into the default room, and make that room if need be."""
         _, key = names.room_name(self._settings.chat_default_room, self._settings.chat_room_name_max_chars)
         for room in self.rooms():
-            if names.name_key(room.name) == key:
+            if name_key(room.name) == key:
                 self.join(user, room.id)
                 return
         try:
@@ -82,11 +109,11 @@ class ChatService:
             self.join(user, int(str(error.details["room"])))
 
     def leave(self, user: User, room_id: int) -> schemas.Room:
-        """Leave a room. :raises EventError: `room_not_found`."""
+        """Leave a room. :raises EventError: `room_not_found`, `forbidden` (a direct conversation)."""
         return self._db.write(store.leave, user, room_id)
 
     def leave_all(self, user: User) -> None:
-        """Leave every room."""
+        """Leave every room, and forget a user who will not come back."""
         self._db.write(store.leave_all, user)
 
     def post(self, user: User, room_id: int, client_id: str, text: str) -> schemas.Message:
@@ -96,30 +123,56 @@ class ChatService:
         :raises EventError: `bad_payload`, `too_long`, `room_not_found`, `not_a_member`, `id_reused`.
         """
         text = self._text(text)
-        return self._db.write(store.post, user, room_id, client_id, text, _now_ms())
+        return self._db.write(message_store.post, user, room_id, client_id, text, _now_ms())
 
     def history(
-        self, room_id: int, before_seq: int | None, after_seq: int | None, limit: int
-    ) -> tuple[list[schemas.Message], bool]:
-        """A page of messages, oldest first, and whether there are more.
+        self,
+        room_id: int,
+        before_seq: int | None,
+        after_seq: int | None,
+        limit: int,
+        user: User | None = None,
+    ) -> schemas.HistoryAnswer:
+        """A page of messages, oldest first.
+
+        :param user: who reads; None reads public rooms only.
+        :raises EventError: `room_not_found`.
+        """
+        return self._db.read(message_store.history, room_id, before_seq, after_seq, limit, user and user.id)
+
+    def changes(self, user: User, room_id: int, after_change_seq: int) -> schemas.ChangesAnswer:
+        """Messages that were edited or deleted after a change, by their changes' numbers.
 
         :raises EventError: `room_not_found`.
         """
-        return self._db.read(store.history, room_id, before_seq, after_seq, limit)
+        return self._db.read(message_store.changes, room_id, after_change_seq, schemas.CHANGES_PAGE, user.id)
 
     def edit(self, user: User, message_id: int, text: str) -> tuple[schemas.Message, bool]:
         """Change one's own message; says whether others may not know this text.
 
         :raises EventError: `bad_payload`, `too_long`, `message_not_found`, `forbidden`.
         """
-        return self._db.write(store.edit, user, message_id, self._text(text), _now_ms())
+        return self._db.write(message_store.edit, user, message_id, self._text(text), _now_ms())
 
     def delete(self, user: User, message_id: int) -> schemas.Message:
         """Delete one's own message.
 
         :raises EventError: `message_not_found`, `forbidden`.
         """
-        return self._db.write(store.remove, user, message_id, _now_ms())
+        return self._db.write(message_store.remove, user, message_id, _now_ms())
+
+    def trim(self, sent_before_ms: int) -> int:
+        """Delete the messages of all rooms that were sent before a time, in milliseconds since 1970.
+
+        :returns: how many it were. What is locked by others is left for the next time.
+        """
+        deleted = 0
+        for room_id in self._db.read(message_store.rooms_with_messages):
+            found = TRIM_MESSAGES
+            while found == TRIM_MESSAGES:
+                found = self._db.write(message_store.trim, room_id, sent_before_ms, TRIM_MESSAGES)
+                deleted += found
+        return deleted
 
     def hello(self, user: User) -> schemas.HelloAnswer:
         """What a client needs at its start."""

@@ -1,50 +1,100 @@
-"""The chat's SQL. Each function runs inside one transaction and returns plain values."""
+"""The SQL of rooms and people. Each function runs inside one transaction and returns plain values."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import and_, delete, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from app.auth import User
 from app.chat import schemas
-from app.chat.models import Membership, Message, Room
+from app.chat.models import DIRECT, PUBLIC, Membership, Room
 from app.errors import EventError
+from app.user import User
+from app.users.models import Person
+
+# With whom a conversation is whose other one is not known any more.
+LEFT_NAME = "Somebody who left"
 
 
-def _message(row: Message) -> schemas.Message:
-    return schemas.Message(
+class Known(NamedTuple):
+    """What is known of somebody who was here before."""
+
+    name: str
+    seen_at_ms: int
+
+
+def _room(row: Room, member: Membership | None, other: schemas.Member | None = None) -> schemas.Room:
+    return schemas.Room(
         id=row.id,
-        room=row.room_id,
-        seq=row.seq,
-        client_id=row.client_id,
-        author=schemas.Member(id=row.author_id, name=row.author_name),
-        text=row.text,
-        sent_at_ms=row.sent_at_ms,
-        edited_at_ms=row.edited_at_ms,
-        deleted=row.deleted_at_ms is not None,
+        kind=row.kind,
+        name=other.name if other else row.name,
+        with_=other,
+        joined=member is not None,
+        online=0,
+        first_seq=row.first_seq,
+        last_seq=row.last_seq,
+        read_seq=member.read_seq if member else 0,
+        last_change_seq=row.last_change_seq,
     )
 
 
-def _room(row: Room, joined: bool) -> schemas.Room:
-    return schemas.Room(id=row.id, name=row.name, joined=joined, online=0, last_seq=row.last_seq)
+def room_for(
+    session: Session, room_id: int, user_id: str | None, *, lock: bool = False
+) -> tuple[Room, Membership | None]:
+    """A room, and a user's place in it. What two people say is not there for anybody else.
+
+    :param lock: whether the transaction goes on to number something in the room.
+    :raises EventError: `room_not_found`.
+    """
+    row = session.get(Room, room_id, with_for_update=lock or None)
+    member = session.get(Membership, (user_id, room_id)) if row and user_id is not None else None
+    if row is None or (row.kind == DIRECT and member is None):
+        raise EventError("room_not_found", f"There is no room {room_id}.")
+    return row, member
 
 
 def find_room(session: Session, room_id: int, user_id: str | None = None) -> schemas.Room:
     """One room as a user sees it."""
-    row = session.get(Room, room_id)
-    if row is None:
-        raise EventError("room_not_found", f"There is no room {room_id}.")
-    joined = user_id is not None and session.get(Membership, (user_id, room_id)) is not None
-    return _room(row, joined)
+    row, member = room_for(session, room_id, user_id)
+    others = _others(session, [row.id], user_id) if row.kind == DIRECT else {}
+    return _room(row, member, others.get(row.id))
 
 
 def list_rooms(session: Session, user_id: str | None = None) -> list[schemas.Room]:
-    """All rooms by name, as a user sees them."""
-    joined = set(session.scalars(select(Membership.room_id).where(Membership.user_id == user_id)))
-    rows = session.scalars(select(Room).order_by(Room.name_key))
-    return [_room(row, row.id in joined) for row in rows]
+    """All rooms by name, as a user sees them; then the user's direct conversations."""
+    # Each with the user's place in it, from the same moment: on PostgreSQL the next SELECT may see more.
+    mine = and_(Membership.room_id == Room.id, Membership.user_id == user_id)
+    public = session.execute(
+        select(Room, Membership)
+        .outerjoin(Membership, mine)
+        .where(Room.kind == PUBLIC)
+        .order_by(Room.name_key)
+    )
+    rooms = [_room(row, member) for row, member in public]
+    if user_id is None:
+        return rooms
+    direct = session.execute(
+        select(Room, Membership)
+        .join(Membership, mine)
+        .where(Room.kind == DIRECT)
+        # Whoever is only about to be written to hears of it with the first message.
+        .where(or_(Membership.joined_at_ms > 0, Room.last_seq > 0))
+    ).all()
+    others = _others(session, [row.id for row, _ in direct], user_id)
+    conversations = [_room(row, member, others.get(row.id)) for row, member in direct]
+    return rooms + sorted(conversations, key=lambda room: room.name.casefold())
+
+
+def _others(session: Session, room_ids: list[int], user_id: str | None) -> dict[int, schemas.Member]:
+    """With whom a user talks in direct conversations, by room."""
+    rows = session.execute(
+        select(Membership.room_id, Membership.user_id, func.coalesce(Person.name, LEFT_NAME))
+        .outerjoin(Person, Person.id == Membership.user_id)
+        .where(Membership.room_id.in_(room_ids), Membership.user_id != user_id)
+    )
+    return {room_id: schemas.Member(id=other_id, name=name) for room_id, other_id, name in rows}
 
 
 def joined_rooms(session: Session, user_id: str) -> Sequence[int]:
@@ -61,123 +111,117 @@ def create_room(
     existing = session.scalar(select(Room).where(Room.name_key == key))
     if existing is not None:
         raise EventError("room_exists", f"There is a room called {existing.name}.", room=existing.id)
-    if session.scalar(select(func.count()).select_from(Room)) >= rooms_max:  # type: ignore[operator]
+    if _count(session, Room.kind == PUBLIC) >= rooms_max:
         raise EventError("too_many_rooms", f"There are {rooms_max} rooms already.", limit=rooms_max)
     row = Room(name=name, name_key=key, created_by=user.id, created_at_ms=now_ms)
     session.add(row)
     session.flush()
-    join(session, user, row.id, joined_max, now_ms)
-    return _room(row, joined=True)
+    return join(session, user, row.id, joined_max, now_ms)
 
 
 def join(session: Session, user: User, room_id: int, joined_max: int, now_ms: int) -> schemas.Room:
-    """Put a user into a room; again, nothing changes."""
-    room = find_room(session, room_id, user.id)
-    if not room.joined:
-        count = session.scalar(
-            select(func.count()).select_from(Membership).where(Membership.user_id == user.id)
-        )
-        if count >= joined_max:  # type: ignore[operator]
+    """Put a user into a room, with everything so far read; again, nothing changes."""
+    row, member = room_for(session, room_id, user.id)
+    if member is None:
+        joined = select(Membership.room_id).where(Membership.user_id == user.id)
+        if _count(session, Room.kind == PUBLIC, Room.id.in_(joined)) >= joined_max:
             raise EventError(
                 "too_many_rooms", f"You are in {joined_max} rooms already: leave one.", limit=joined_max
             )
-        session.add(Membership(user_id=user.id, room_id=room_id, joined_at_ms=now_ms))
-    return room.model_copy(update={"joined": True})
+        session.add(Membership(user_id=user.id, room_id=room_id, joined_at_ms=now_ms, read_seq=row.last_seq))
+        session.flush()
+    return find_room(session, room_id, user.id)
 
 
 def leave(session: Session, user: User, room_id: int) -> schemas.Room:
     """Take a user out of a room; again, nothing changes."""
-    room = find_room(session, room_id)
+    row, _ = room_for(session, room_id, user.id)
+    if row.kind == DIRECT:
+        raise EventError("forbidden", "A conversation of two cannot be left.")
     session.execute(delete(Membership).where(Membership.user_id == user.id, Membership.room_id == room_id))
-    return room
+    return _room(row, None)
 
 
 def leave_all(session: Session, user: User) -> None:
-    """Take a user out of all rooms."""
-    session.execute(delete(Membership).where(Membership.user_id == user.id))
+    """Take a user who will not come back out of all rooms.
 
-
-def post(
-    session: Session, user: User, room_id: int, client_id: str, text: str, now_ms: int
-) -> schemas.Message:
-    """Store a message, if it is new, and return it."""
-    # The room's lock puts its posters into a line: numbers have no gaps and become visible in their order.
-    room = session.scalar(select(Room).where(Room.id == room_id).with_for_update())
-    if room is None:
-        raise EventError("room_not_found", f"There is no room {room_id}.")
-    stored = session.scalar(
-        select(Message).where(Message.author_id == user.id, Message.client_id == client_id)
-    )
-    if stored is not None:
-        if stored.room_id != room_id:
-            raise EventError("id_reused", "Each message needs a client_id of its own.", field="client_id")
-        return _message(stored)
-    if session.get(Membership, (user.id, room_id)) is None:
-        raise EventError("not_a_member", f"Join {room.name} before you write there.")
-    room.last_seq += 1
-    row = Message(
-        room_id=room_id,
-        seq=room.last_seq,
-        author_id=user.id,
-        author_name=user.name,
-        client_id=client_id,
-        text=text,
-        sent_at_ms=now_ms,
-    )
-    session.add(row)
-    session.flush()
-    return _message(row)
-
-
-def history(
-    session: Session, room_id: int, before_seq: int | None, after_seq: int | None, limit: int
-) -> tuple[list[schemas.Message], bool]:
-    """A page of messages, oldest first, and whether there are more in the direction asked for.
-
-    A number never changes and no smaller one appears later, so pages fit together while others post.
+    Direct conversations stay, for they are the other's too, who wants to know with whom.
     """
-    find_room(session, room_id)
-    query = select(Message).where(Message.room_id == room_id)
-    if before_seq is not None:
-        query = query.where(Message.seq < before_seq)
-    if after_seq is not None:
-        query = query.where(Message.seq > after_seq)
-    # Forwards from a number; else backwards from the newest.
-    forwards = after_seq is not None and before_seq is None
-    query = query.order_by(Message.seq.asc() if forwards else Message.seq.desc()).limit(limit + 1)
-    rows = list(session.scalars(query))
-    page = rows[:limit] if forwards else rows[:limit][::-1]
-    return [_message(row) for row in page], len(rows) > limit
+    # Whoever begins a conversation with this person at this moment comes first, or finds nobody.
+    person = session.get(Person, user.id, with_for_update=True)
+    public = select(Room.id).where(Room.kind == PUBLIC)
+    session.execute(
+        delete(Membership).where(Membership.user_id == user.id, Membership.room_id.in_(public)),
+        execution_options={"synchronize_session": False},
+    )
+    if person is not None and not joined_rooms(session, user.id):
+        session.delete(person)
 
 
-def _own(session: Session, user: User, message_id: int) -> Message:
-    row: Message | None = session.scalar(select(Message).where(Message.id == message_id).with_for_update())
+def open_direct(
+    session: Session, user: User, other_id: str, key: str, direct_max: int, now_ms: int
+) -> schemas.Room:
+    """Find or begin the conversation of two people; the user sees it from now on.
+
+    :param key: the same for both, and for nobody else: they may do this at the same moment.
+    """
+    room_id = session.scalar(select(Room.id).where(Room.name_key == key))
+    if room_id is None:
+        if session.get(Person, other_id, with_for_update={"read": True}) is None:
+            raise EventError("person_not_found", "Nobody of this id was ever here.", field="user")
+        # Only those that the user began: nobody can use up another one's.
+        if _count(session, Room.kind == DIRECT, Room.created_by == user.id) >= direct_max:
+            raise EventError(
+                "too_many_rooms", f"You began {direct_max} conversations already.", limit=direct_max
+            )
+        row = Room(kind=DIRECT, name="", name_key=key, created_by=user.id, created_at_ms=now_ms)
+        session.add(row)
+        session.flush()
+        room_id = row.id
+        session.add(Membership(user_id=user.id, room_id=room_id, joined_at_ms=now_ms))
+        session.add(Membership(user_id=other_id, room_id=room_id, joined_at_ms=0))
+        session.flush()
+    else:
+        session.execute(
+            update(Membership)
+            .where(Membership.user_id == user.id, Membership.room_id == room_id)
+            .where(Membership.joined_at_ms == 0)
+            .values(joined_at_ms=now_ms)
+        )
+    return find_room(session, room_id, user.id)
+
+
+def read(session: Session, user: User, room_id: int, seq: int) -> int:
+    """Move a user's reading position forward, and return where it is."""
+    row, member = room_for(session, room_id, user.id)
+    if member is None:
+        raise EventError("not_a_member", f"Join {row.name} before you read there.")
+    seq = min(seq, row.last_seq)
+    if member.read_seq < seq:
+        # Compared where it is stored: another tab may be further by now.
+        session.execute(
+            update(Membership)
+            .where(Membership.user_id == user.id, Membership.room_id == room_id, Membership.read_seq < seq)
+            .values(read_seq=seq)
+        )
+        session.refresh(member)
+    return member.read_seq
+
+
+def find_person(session: Session, user_id: str) -> Known | None:
+    """What is known of somebody; None: was never here."""
+    row = session.get(Person, user_id)
+    return Known(row.name, row.seen_at_ms) if row else None
+
+
+def keep_person(session: Session, user: User, now_ms: int) -> None:
+    """Note that somebody is here, under this name."""
+    row = session.get(Person, user.id)
     if row is None:
-        raise EventError("message_not_found", f"There is no message {message_id}.")
-    if row.author_id != user.id:
-        raise EventError("forbidden", "Only its author may change a message.")
-    return row
+        session.add(Person(id=user.id, name=user.name, seen_at_ms=now_ms))
+    else:
+        row.name, row.seen_at_ms = user.name, now_ms
 
 
-def edit(
-    session: Session, user: User, message_id: int, text: str, now_ms: int
-) -> tuple[schemas.Message, bool]:
-    """Change a message's text; returns it, and whether others may not know this text."""
-    row = _own(session, user, message_id)
-    if row.deleted_at_ms is not None:
-        raise EventError("message_not_found", "This message was deleted.")
-    if row.text == text:
-        # Whoever repeats a change may do so because its node died before it told anybody.
-        return _message(row), row.edited_at_ms is not None
-    row.text = text
-    row.edited_at_ms = now_ms
-    return _message(row), True
-
-
-def remove(session: Session, user: User, message_id: int, now_ms: int) -> schemas.Message:
-    """Empty a message and mark it deleted, if it is not, and return it."""
-    row = _own(session, user, message_id)
-    if row.deleted_at_ms is None:
-        row.text = ""
-        row.deleted_at_ms = now_ms
-    return _message(row)
+def _count(session: Session, *conditions: object) -> int:
+    return session.scalar(select(func.count()).select_from(Room).where(*conditions)) or 0  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from flask import Flask
 from app.market.board import Board
 from app.market.feed import Feed
 from app.market.namespace import MarketNamespace
+from app.market.sharing import Sharing
 from app.market.sources import (
     DEFAULT_INSTRUMENTS,
     Instrument,
@@ -28,19 +29,25 @@ def init_app(app: Flask, socketio: SocketIO, emitter: Emitter, settings: Setting
     """Register `/market` and build the feed, which the caller starts and stops.
 
     :returns: None when the feed is off: then `/market` answers, and has no symbols; and None when another
-        node runs it: then `/market` has the symbols, and their ticks come over the queue.
+        node runs it: then the symbols' ticks come over the queue. With a queue, `app.extensions` has the
+        `market_sharing`, which the caller starts and stops, too.
     :raises SettingsError: for symbols or a recording that cannot be used.
     """
     try:
         source = build_source(settings)
     except SourceError as error:
         raise SettingsError(f"MARKET_SOURCE={settings.market_source}: {error}") from None
-    board = Board(source.symbols) if source else None
+    board = Board(source.symbols, settings.market_history_points) if source else None
     rates = Rates({"default": settings.rate_default, "connect": settings.rate_connect})
     namespace = MarketNamespace(board, rates)
     socketio.on_namespace(namespace)
     app.extensions["market"] = namespace
-    if source is None or board is None or settings.market_node not in (None, settings.node_id):
+    if source is None or board is None:
+        return None
+    has_feed = settings.market_node in (None, settings.node_id)
+    if settings.message_queue:
+        app.extensions["market_sharing"] = Sharing(board, socketio, has_feed)
+    if not has_feed:
         return None
     return Feed(source, board, emitter, namespace.namespace)
 

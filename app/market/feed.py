@@ -83,6 +83,7 @@ class FeedStatus:
     :param running_lanes: threads that are alive, of `lanes`.
     :param failed_lanes: how many of the others ended with an error.
     :param dropped: ticks that the emitter had no room for; they are on the board.
+    :param superseded: ticks that were left out, because another node's feed began later.
     :param slips: how often a lane was over a second late and moved its schedule, `slipped_seconds` in all.
     :param last_error: the newest error of any lane, also of one that went on; None without one.
     """
@@ -92,6 +93,7 @@ class FeedStatus:
     failed_lanes: int
     ticks: int
     dropped: int
+    superseded: int
     slips: int
     slipped_seconds: float
     last_error: str | None
@@ -174,6 +176,7 @@ class Feed:
             failed_lanes=sum(lane.failure is not None for lane in lanes),
             ticks=sum(lane.ticks for lane in lanes),
             dropped=sum(lane.dropped for lane in lanes),
+            superseded=sum(lane.superseded for lane in lanes),
             slips=sum(lane.schedule.slips for lane in lanes),
             slipped_seconds=round(sum(lane.schedule.slipped_seconds for lane in lanes), 3),
             last_error=max(errors)[1] if errors else None,
@@ -194,7 +197,7 @@ class _LaneThread:
         self._feed = feed
         self._lane = lane
         self.schedule = schedule
-        self.ticks = self.dropped = 0
+        self.ticks = self.dropped = self.superseded = 0
         self.error: tuple[float, str] | None = None  # (when, monotonic; what)
         self.failure: BaseException | None = None  # what ended the lane
         self.failure_logged = False
@@ -218,6 +221,9 @@ class _LaneThread:
                     break
                 # time.time and time.monotonic stay as they are under monkey-patching.
                 tick = self._feed.board.record(quote, time_ms=time.time_ns() // 1_000_000)
+                if tick is None:
+                    self.superseded += 1
+                    continue
                 self.ticks += 1
                 self._emit(tick.symbol, tick.as_dict())
         except EmitterStopped:

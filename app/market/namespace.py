@@ -11,10 +11,11 @@ from app.errors import EventError
 from app.market import schemas
 from app.market.board import Board
 from app.market.feed import room_of
-from app.realtime import Client, EventNamespace, Nothing, Rates, event
+from app.realtime import Client, Nothing, Rates, event
+from app.users.namespace import UserNamespace
 
 
-class MarketNamespace(EventNamespace):
+class MarketNamespace(UserNamespace):
     """`/market`: ticks for everybody, signed in or not.
 
     :param board: what is known of each symbol; None when this process has no feed.
@@ -48,6 +49,19 @@ class MarketNamespace(EventNamespace):
             self.enter_room(client.sid, room_of(symbol))
         return schemas.SubscribeAnswer(
             snapshots=[schemas.Snapshot.model_validate(board.snapshot(s).as_dict()) for s in symbols]
+        )
+
+    @event(schemas.HistoryOf, schemas.HistoryAnswer)
+    def on_history(self, client: Client, payload: schemas.HistoryOf) -> schemas.HistoryAnswer:
+        """Answer with the recent prices of a symbol, for a chart.
+
+        Subscribe first. A tick may be in both, and the client tells by `run` and `seq`. A node without the
+        feed knows a tick up to half a second later than the sockets: whoever misses a `seq` between the
+        history and the ticks asks again a second later.
+        """
+        board, (symbol,) = self._known([payload.symbol])
+        return schemas.HistoryAnswer(
+            points=list(board.history(symbol).points), max_points=board.history_points
         )
 
     @event(schemas.Unsubscribe)

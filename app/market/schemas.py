@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.market.board import HISTORY_PRICES
+from app.market.board import SPARKLINE_PRICES
 from app.market.sources import SYMBOL_PATTERN
 
 # One event may not make the server look at more than a screen of symbols.
@@ -33,13 +33,23 @@ class Unsubscribe(_Payload):
     symbols: SymbolList = Field(description="1 to 50 symbols; not being subscribed is no error.")
 
 
+class HistoryOf(_Payload):
+    """Ask for the history of a symbol."""
+
+    symbol: Symbol
+
+
 class Tick(_Payload):
     """A new price, sent to everybody who subscribed to its symbol."""
 
     symbol: Symbol
-    seq: int = Field(ge=1, description="1, 2, 3, ... for each symbol, without gaps.")
+    run: int = Field(
+        ge=1,
+        description="When the feed began to number, in milliseconds since the epoch. A later run counts.",
+    )
+    seq: int = Field(ge=1, description="1, 2, 3, ... for each symbol, without gaps, within a run.")
     price: float = Field(gt=0)
-    change_percent: float = Field(description="Since the session's opening price.")
+    change_percent: float = Field(description="Since the run's opening price.")
     time_ms: int = Field(ge=0, description="Milliseconds since the epoch.")
 
 
@@ -50,7 +60,7 @@ class Snapshot(_Payload):
     name: str
     last: Tick | None = Field(description="The newest tick; null before the first.")
     history: list[float] = Field(
-        max_length=HISTORY_PRICES,
+        max_length=SPARKLINE_PRICES,
         description="Recent prices, oldest first; the last is the newest.",
     )
 
@@ -72,3 +82,12 @@ class SubscribeAnswer(_Payload):
     """What is known now, in the order asked for, each symbol once."""
 
     snapshots: list[Snapshot]
+
+
+class HistoryAnswer(_Payload):
+    """The recent prices of a symbol."""
+
+    points: list[tuple[int, int, int, float]] = Field(
+        description="Each `[run, seq, time_ms, price]`, as of the ticks; oldest first."
+    )
+    max_points: int = Field(ge=1, description="How many the server keeps.")

@@ -15,6 +15,7 @@ from app.realtime.acks import Acks
 from app.realtime.audiences import Audiences
 from app.realtime.errors import NotSerializable
 from app.realtime.frames import Frames
+from app.realtime.meters import Meters
 from app.realtime.presence_keeper import PresenceKeeper
 from app.realtime.rooms import RoomManager
 from app.realtime.transport import Engine
@@ -34,6 +35,7 @@ class LocalManager(RoomManager):
         super().__init__()
         self.acks = Acks(ack_seconds)
         self.audiences = Audiences(self)
+        self.meters = Meters(time.monotonic())
         self.presence = PresenceKeeper(self)
         # By connection and namespace, while a connect handler runs: what its client gets after the answer.
         self._held: dict[tuple[str, str], list[tuple[list[transport.Packet], bool]]] = {}
@@ -64,6 +66,9 @@ class LocalManager(RoomManager):
                     self.acks.owe(sid, ack, origin, now)
             self.expire_acks()
         audience = self.audiences.of(namespace, room)
+        self.meters.sent += len(audience.sessions) + len(audience.connecting) + len(audience.others)
+        if skip:
+            self.meters.sent -= self._skipped(namespace, room, skip)
         if audience.sessions or audience.connecting:
             packets = [transport.Packet(frame) for frame in self._texts(encoded)]
             if audience.sessions:
@@ -78,6 +83,12 @@ class LocalManager(RoomManager):
                 if sid not in skip:
                     for packet in library_packets:
                         self.server._send_eio_packet(eio_sid, packet)
+
+    def _skipped(self, namespace: str, room: Any, skip: list[str]) -> int:
+        """How many of those in a room, or in any of several, do not get it."""
+        rooms, leaving = self.rooms[namespace], self.pending_disconnect.get(namespace, ())
+        members = [rooms.get(each, ()) for each in (room if isinstance(room, list) else [room])]
+        return sum(sid not in leaving and any(sid in each for each in members) for sid in set(skip))
 
     def _sessions(self, namespace: str, skip: list[str]) -> tuple[Any, ...]:
         """The sessions of clients of this node."""

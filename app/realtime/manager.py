@@ -241,6 +241,7 @@ class HybridManager(LocalManager):
         """
         if self.write_only and self.channel is None:
             raise RuntimeError("there is no message_queue: nobody would hear it")
+        self.meters.emits += 1
         room = to or room
         namespace = namespace or "/"
         everywhere = self.channel is not None and not kwargs.get("ignore_queue")

@@ -14,7 +14,7 @@ import math
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import structlog
@@ -28,6 +28,10 @@ from app.realtime.rates import Rates
 from app.realtime.server import RESERVED_EVENTS, client_wants_ack
 
 log = structlog.get_logger(__name__)
+
+# Many sessions may end in the same second; others are served in between.
+ENDED_AT_ONCE = 50
+PAUSE_SECONDS = 0.001
 
 
 def payer_of(user: User | None, address: str) -> str:
@@ -101,6 +105,7 @@ class EventNamespace(Namespace):  # type: ignore[misc]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
+        cls.emits = {**getattr(super(cls, cls), "emits", {}), **cls.emits}
         handlers = {name[3:]: method for name, method in vars(cls).items() if name.startswith("on_")}
         cls.events = cls.events | {
             name: method.__event__ for name, method in handlers.items() if hasattr(method, "__event__")
@@ -127,6 +132,10 @@ class EventNamespace(Namespace):  # type: ignore[misc]
     def connected(self, client: Client) -> None:
         """Run after a client was let in; may refuse it with EventError."""
 
+    def still_welcome(self, user: User) -> bool:
+        """Say whether the user may stay, after `connected` waited; runs in the request of the connection."""
+        return True
+
     def disconnected(self, client: Client, reason: str) -> None:
         """Run after a client has gone."""
 
@@ -150,8 +159,13 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             client = Client(request.sid, user, request.remote_addr or "")  # type: ignore[attr-defined]
             self.spend("connect", client.payer)
             self.connected(client)
+            if user is not None and not self.still_welcome(user):
+                # Ended while `connected` waited: `end_clients` did not find it yet.
+                self.disconnected(client, "refused")
+                raise EventError("unauthorized", "Your session has ended: sign in again.", reason="ended")
         except Exception as error:
             refusal = error if isinstance(error, EventError) else self._defect("connect")
+            self.socketio.meters.refuse(refusal.code)
             log.info("connection refused", namespace=self.namespace, code=refusal.code)
             raise ConnectionRefusedError(refusal.message, refusal.as_dict()) from None
         self._clients[client.sid] = client
@@ -195,6 +209,44 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             name, payload.model_dump(), namespace=self.namespace, to=to, skip_sid=skip_sid, **options
         )
 
+    def renew_client(self, client: Client, user: User) -> None:
+        """Let a client go on with a session that ends at another time.
+
+        :param user: the same one; its `expires_at` counts from now on.
+        """
+        if client.sid in self._clients:
+            self._clients[client.sid] = replace(client, user=user)
+
+    def end_clients(self, whose: Callable[[User], bool], farewell: tuple[str, BaseModel]) -> list[User]:
+        """Disconnect signed-in clients of this node, and close the connections that carry them.
+
+        :param whose: says of a client's user whether it is to go.
+        :param farewell: the last event that they get: a name of `emits`, and its payload.
+        :returns: the users of the clients that went, each as often as there were clients.
+        """
+        gone: list[User] = []
+        for client in list(self._clients.values()):
+            # It may have gone meanwhile, or come back as somebody else.
+            if client.user is None or self._clients.get(client.sid) is not client or not whose(client.user):
+                continue
+            gone.append(client.user)
+            try:
+                self.tell(*farewell, to=client.sid, here=True)
+                self._close(client.sid)
+            except Exception:
+                log.exception("a client could not be ended", namespace=self.namespace, sid=client.sid)
+            if len(gone) % ENDED_AT_ONCE == 0:
+                self.server.sleep(PAUSE_SECONDS)
+        return gone
+
+    def _close(self, sid: str) -> None:
+        connection = self.server.manager.eio_sid_from_sid(sid, self.namespace)
+        self.disconnect(sid)
+        # The connection below still carries the cookie of before, and would let the client in again.
+        if connection in self.server.eio.sockets:
+            # A polling client that stops polling at this very moment would be waited for.
+            self.server.start_background_task(self.server.eio.disconnect, connection)
+
     # The hook.
 
     def _answer(self, name: str, sid: str, *args: object) -> dict[str, object] | None:
@@ -210,7 +262,9 @@ class EventNamespace(Namespace):  # type: ignore[misc]
                 failure = error.as_dict()
             except Exception:
                 failure = self._defect(name).as_dict()
-            elapsed_ms = round((time.perf_counter() - started) * 1000, 2)
+            elapsed_seconds = time.perf_counter() - started
+            elapsed_ms = round(elapsed_seconds * 1000, 2)
+            self.socketio.meters.event(elapsed_seconds, failure and str(failure["code"]))
             if failure is None:
                 self._too_fast.discard(sid)
                 log.debug("event", namespace=self.namespace, name=name, elapsed_ms=elapsed_ms)

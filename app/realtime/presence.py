@@ -12,7 +12,7 @@ same version of it.
     Ask                                    the owner answers with its whole state, in Parts
     Parts, all of one version              replace what was known of the owner, unless that is newer; those
                                            who are in a part are taken over at once
-    no life sign for GONE_SECONDS          the owner's clients are gone
+    no life sign for GONE_SECONDS          the owner's clients are gone, a piece at each tick
 
 Any message may be lost, repeated or overtaken: the next Beat tells whoever is not in step, and asking brings
 him there. The digest finds what a version cannot: a state that was damaged on its way. An origin is of one
@@ -25,6 +25,7 @@ hears no broker, or was itself frozen, does not count against the others.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -46,6 +47,8 @@ GONE_SECONDS = 5.0
 TICK_MAX_SECONDS = 1.0
 # Of one message: some 200 connections, which take a node a few milliseconds.
 MESSAGE_BYTES = 16 * 1024
+# Of another node that is gone, at one tick: its users' departures are told to everybody in their rooms.
+DROPPED_AT_ONCE = 200
 # Nobody runs so many nodes; see queue/peers.py.
 OTHERS_MAX = 1_000
 # In the index: this node, whatever it is called on the channel.
@@ -193,7 +196,7 @@ class Presence:
         key = namespace, sid
         if key not in self._clients:
             self._clients[key] = _Client(member, {room for room in rooms if room is not None})
-            self._changed[key] = None
+            self._note(key)
             self.moved += self.where.enter((HERE, *key), member, (None, *self._clients[key].rooms))
 
     def enter(self, namespace: str, sid: str, room: str | int | float) -> None:
@@ -201,7 +204,7 @@ class Presence:
         client = self._clients.get((namespace, sid))
         if client is not None and room not in client.rooms:
             client.rooms.add(room)
-            self._changed[namespace, sid] = None
+            self._note((namespace, sid))
             self.moved += self.where.enter((HERE, namespace, sid), client.member, (room,))
 
     def leave(self, namespace: str, sid: str, room: str | int | float) -> None:
@@ -209,17 +212,22 @@ class Presence:
         client = self._clients.get((namespace, sid))
         if client is not None and room in client.rooms:
             client.rooms.remove(room)
-            self._changed[namespace, sid] = None
+            self._note((namespace, sid))
             self.moved += self.where.leave((HERE, namespace, sid), (room,))
 
     def disconnect(self, namespace: str, sid: str) -> None:
         """Remove a client."""
         client = self._clients.pop((namespace, sid), None)
         if client is not None:
-            self._changed[namespace, sid] = None
+            self._note((namespace, sid))
             place = (HERE, namespace, sid)
             self.moved += self.where.leave(place, (*client.rooms, None))
             self.where.forget(place)
+
+    def _note(self, key: Key) -> None:
+        """Remember what to publish; while there is nobody else, nothing."""
+        if self.origin:
+            self._changed[key] = None
 
     @property
     def unpublished(self) -> bool:
@@ -315,9 +323,13 @@ class Presence:
                 self.moved += self.where.leave((origin, *key), removed.everywhere)
                 self.where.forget((origin, *key))
 
-    def _drop(self, origin: str) -> None:
-        other = self._others.pop(origin)
-        self._apply(origin, other, (), list(other.entries))
+    def _drop(self, origin: str, at_most: int | None = None) -> bool:
+        """Let another node's clients be gone; returns whether some are left."""
+        other = self._others[origin]
+        self._apply(origin, other, (), list(itertools.islice(other.entries, at_most)))
+        if not other.entries:
+            del self._others[origin]
+        return bool(other.entries)
 
     def _ask(self, origin: str, other: _Other, now: float) -> None:
         if other.behind and now - other.asked_at >= ASK_SECONDS:
@@ -332,10 +344,11 @@ class Presence:
         :param origin: this process, as the others know it.
         """
         self.origin = origin
+        self._changed = dict.fromkeys(self._clients)
         self.outgoing.append(Ask([]))
 
-    def tick(self, now: float, alive: Collection[str], hearing: bool) -> None:
-        """Do what is due.
+    def tick(self, now: float, alive: Collection[str], hearing: bool) -> bool:
+        """Do what is due; returns whether there is more of it, for which to come back soon.
 
         :param now: a monotonic time in seconds.
         :param alive: the origins whose pulse is heard.
@@ -344,22 +357,27 @@ class Presence:
         elapsed = min(now - self._ticked, TICK_MAX_SECONDS) if self._ticked is not None else 0.0
         self._ticked = now
         self.publish()
+        more = False
         for origin, other in list(self._others.items()):
             if origin in alive:
+                # It may have been taken for gone, and some of its clients with it.
+                other.behind |= other.silent_seconds >= GONE_SECONDS
                 other.silent_seconds = 0.0
                 self._ask(origin, other, now)
             elif hearing:
                 other.silent_seconds += elapsed
-                if other.silent_seconds >= GONE_SECONDS:
-                    self._drop(origin)
+                if other.silent_seconds >= GONE_SECONDS and not more:
+                    more = self._drop(origin, DROPPED_AT_ONCE)
         if self._answer and now - self._answered_at >= ASK_SECONDS:
             self._answer, self._answered_at = False, now
             parts = list(pieces(self._published.values())) or [[]]
             for number, piece in enumerate(parts):
                 self.outgoing.append(Part(self.version, self.digest, number, len(parts), piece))
-        if alive and now >= self._beat_at:
+        # Who never had anything to tell is at version 0, as everybody assumes.
+        if alive and self.version and now >= self._beat_at:
             self._beat_at = now + BEAT_SECONDS
             self.outgoing.append(Beat(self.version, self.digest))
+        return more
 
     def status(self) -> dict[str, int]:
         """How many connections are known, here and elsewhere, on how many other nodes, and who is behind."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from app.realtime import presence
+from app.realtime.errors import NotSerializable
 from app.realtime.presence import Member, Moved, Presence, Room
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 TOPIC = "presence"
 TICK_SECONDS = 0.25
+# Between two pieces of one large change: others are served meanwhile.
+PAUSE_SECONDS = 0.005
 # What happens within this time goes out as one message: many clients come at once after an outage.
 GATHER_SECONDS = 0.02
 
@@ -47,6 +51,7 @@ class PresenceKeeper:
         self._lock = threading.RLock()
         self._started = self._ended = self._gathering = False
         self.malformed = 0
+        self.untold = 0  # rooms entered whose names cannot travel
 
     def listen(self, listener: Callable[[list[Moved]], None]) -> None:
         """Call a function with what has changed, in order; it must not wait."""
@@ -55,15 +60,23 @@ class PresenceKeeper:
     # This node's own clients.
 
     def announce(self, sid: str, namespace: str, user: presence.User) -> None:
-        """Say who a client of this node is; from now on all nodes know where it is."""
+        """Say who a client of this node is; from now on all nodes know where it is.
+
+        :raises NotSerializable: when the user's id or name cannot travel.
+        """
+        if not (_travels(user.id) and _travels(user.name)):
+            raise NotSerializable(
+                f"user {user.id!r}, {user.name!r}: id and name are text that UTF-8 can carry"
+            )
         with self._lock:
-            rooms = [room for room in self._manager.get_rooms(sid, namespace) if room != sid]
+            every = self._manager.get_rooms(sid, namespace)
+            rooms = [room for room in every if room != sid and self._can_be_told(room)]
             self._state.connect(namespace, sid, Member(user.id, user.name), rooms)
         self._changed()
 
     def entered(self, sid: str, namespace: str, room: Any) -> None:
         """A client came into a room."""
-        if room is not None and room != sid:
+        if room is not None and room != sid and self._can_be_told(room):
             with self._lock:
                 self._state.enter(namespace, sid, room)
             self._changed()
@@ -73,9 +86,17 @@ class PresenceKeeper:
         with self._lock:
             if room is None:
                 self._state.disconnect(namespace, sid)
-            elif room != sid:
+            elif room != sid and _travels(room):
                 self._state.leave(namespace, sid, room)
         self._changed()
+
+    def _can_be_told(self, room: Any) -> bool:
+        if _travels(room):
+            return True
+        if not self.untold:
+            logger.warning("room %r cannot travel: its members are known here only, and not counted", room)
+        self.untold += 1
+        return False
 
     # Who is where.
 
@@ -97,7 +118,7 @@ class PresenceKeeper:
     def status(self) -> dict[str, int]:
         """How much is known; see `Presence.status`."""
         with self._lock:
-            return {**self._state.status(), "malformed": self.malformed}
+            return {**self._state.status(), "malformed": self.malformed, "untold": self.untold}
 
     # The other nodes.
 
@@ -130,16 +151,17 @@ class PresenceKeeper:
 
     def _run(self) -> None:
         while not self._ended:
+            more = False
             try:
                 assert self._alive is not None
                 alive, hearing = self._alive()
                 with self._lock:
-                    self._state.tick(time.monotonic(), alive, hearing)
+                    more = self._state.tick(time.monotonic(), alive, hearing)
                 self._send()
                 self._inform()
             except Exception:
                 logger.exception("a defect in presence")
-            self._manager.server.sleep(TICK_SECONDS)
+            self._manager.server.sleep(PAUSE_SECONDS if more else TICK_SECONDS)
 
     def _changed(self) -> None:
         self._inform()
@@ -178,3 +200,14 @@ class PresenceKeeper:
                     listener(moved)
                 except Exception:
                     logger.exception("a listener of presence failed")
+
+
+def _travels(name: Any) -> bool:
+    """Whether a name is one that other nodes could be told: text, or a number that equals itself."""
+    if not isinstance(name, str | int | float) or (isinstance(name, float) and math.isnan(name)):
+        return False
+    try:
+        msgspec.msgpack.encode(name)
+    except (UnicodeEncodeError, OverflowError):
+        return False
+    return True

@@ -12,6 +12,7 @@ from socketio.packet import Packet
 
 from app.realtime.event_context import use_event_contexts
 from app.realtime.manager import DEFAULT_CHANNEL, HybridManager
+from app.realtime.meters import Meters
 from app.realtime.presence import Member, Moved, Room, User
 from app.realtime.protocol import harden
 from app.realtime.queue.routing import QueueEvent
@@ -64,6 +65,7 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
 
     def __init__(self, app: Flask | None = None, **kwargs: Any) -> None:
         self.manager: HybridManager | None = None
+        self.meters = Meters()
         self.server_options: dict[str, Any] = {}
         self._queue: dict[str, Any] = {}
         self._queue_handlers: list[Callable[[QueueEvent], Any]] = []
@@ -96,6 +98,7 @@ class SocketIO(flask_socketio.SocketIO):  # type: ignore[misc]
         # For the next application; whoever reads them sees what was given.
         self.server_options = {name: kept[name] for name in kept if name not in OWN_OPTIONS}
         self.manager = self.server.manager if isinstance(self.server.manager, HybridManager) else None
+        self.meters = self.manager.meters if self.manager else Meters()
         self._name_node(self._queue.get("node_id"))
         # Flask-SocketIO builds the server itself and offers no hook; the subclass only adds to a few methods.
         self.server.__class__ = Server

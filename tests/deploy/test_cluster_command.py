@@ -67,6 +67,7 @@ def test_up_tells_where_it_is_and_what_to_try(welcome: str, machine: Machine) ->
         assert part in welcome
     for command in ("watch", "kill n1", "kill redis", "roll", "down"):
         assert f"-m deploy {command} --folder {machine.folder}" in welcome
+    assert f"{machine.url}/ops?tour" in welcome
     assert len(welcome.splitlines()) < 20
 
 

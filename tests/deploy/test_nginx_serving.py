@@ -91,7 +91,7 @@ def test_what_is_missing_is_not_kept(plain: Nginx) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["/static/js/main.js", "/static/css/base.css", "/sign-in", "/openapi/v1.json"]
+    "address", ["/static/js/chat/page.js", "/static/css/base.css", "/sign-in", "/openapi/v1.json"]
 )
 def test_text_is_compressed_for_who_understands_it(plain: Nginx, address: str) -> None:
     packed = requests.get(plain.url + address, headers={"Accept-Encoding": "gzip"}, timeout=5, stream=True)

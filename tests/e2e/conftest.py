@@ -14,7 +14,8 @@ from gevent import monkey
 from playwright.sync_api import Browser, Playwright, sync_playwright
 
 from tests.support.browser import Person, launch
-from tests.support.servers import ROOT, Node
+from tests.support.proxy import TcpProxy
+from tests.support.servers import HOST, ROOT, Node
 
 RESULTS = ROOT / "test-results"
 FAILED = pytest.StashKey[bool]()
@@ -83,15 +84,30 @@ def own_node() -> Iterator[Node]:
 
 
 @pytest.fixture
+def road(node: Node) -> Iterator[TcpProxy]:
+    """A way to the node that a test may hold up or cut, for those whom it lets take it."""
+    with TcpProxy(node.port) as road:
+        yield road
+
+
+@pytest.fixture
 def meet(request: pytest.FixtureRequest, browser: Browser, node: Node) -> Iterator[Meet]:
-    """Let somebody new open the site. In the end nobody's page may have complained."""
+    """Let somebody new open the site, by a `road` of the test or none. In the end no page may complain."""
     met: list[Person] = []
 
-    def meet(base: str, *, signed_in: bool = True, tab_of: Person | None = None, **options: object) -> Person:
+    def meet(
+        base: str,
+        *,
+        signed_in: bool = True,
+        tab_of: Person | None = None,
+        road: TcpProxy | None = None,
+        **options: object,
+    ) -> Person:
         if tab_of is not None:
             person = tab_of.open_tab()
         else:
-            person = Person(browser, node.url, f"{base} {secrets.token_hex(3)}", **options)
+            url = f"http://{HOST}:{road.port}" if road else node.url
+            person = Person(browser, url, f"{base} {secrets.token_hex(3)}", **options)
             if signed_in:
                 person.sign_in()
         met.append(person)
@@ -103,6 +119,7 @@ def meet(request: pytest.FixtureRequest, browser: Browser, node: Node) -> Iterat
         folder = RESULTS / re.sub(r"[^\w.-]+", "-", request.node.nodeid.split("::", 1)[-1])
         for number, person in enumerate(met):
             person.save(folder, f"{number}-{person.name.split()[0]}")
+        folder.mkdir(parents=True, exist_ok=True)  # nobody may have got as far as a window
         (folder / "node.log").write_text(node.log(), "utf-8")
         print(f"Pictures and logs: {folder}", file=sys.stderr)
     for person in met:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import signal
-import time
 from contextlib import ExitStack
 
 import pytest
@@ -12,7 +10,6 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import Meet
 from tests.support.servers import Node
-from tests.support.waiting import wait_until
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -71,44 +68,3 @@ def test_what_others_wrote_meanwhile_is_fetched(meet: Meet, own_node: Node) -> N
         expect(bob.message("And this.")).to_be_visible()
         expect(bob.find("new-divider")).to_have_count(1)
     assert bob.messages() == ["Before.", "You are missing this.", "And this."]
-
-
-def test_reconnecting_at_once_on_demand(meet: Meet, own_node: Node) -> None:
-    ada = meet("Ada", signed_in=False)
-    ada.page.clock.install()
-    ada.sign_in()
-    with ada.watch.outage():
-        own_node.kill()
-        expect(ada.find("connection-banner")).to_be_visible()
-        # From here on the page's timers stand still, and so does its countdown to the next attempt.
-        ada.page.clock.pause_at(time.time() + 1)
-
-        def waits_for_the_next_attempt() -> bool:
-            ada.page.clock.run_for(100)
-            return ada.find("reconnect-now").is_enabled()
-
-        wait_until(waits_for_the_next_attempt, "the attempt under way to fail")
-        own_node.start()
-        expect(ada.find("connection-banner")).to_be_visible()
-        ada.find("reconnect-now").click()
-
-        def connected() -> bool:
-            ada.page.clock.run_for(1)  # the library takes a few steps by timers of no delay
-            return ada.find("connection-banner").is_hidden()
-
-        wait_until(connected, "the connection")
-
-
-def test_a_reload_keeps_what_was_not_sent(meet: Meet, own_node: Node) -> None:
-    """A reload while the node is away, and the message goes out once, afterwards."""
-    ada, bob = meet("Ada"), meet("Bob")
-    with ada.watch.outage(), bob.watch.outage():
-        own_node.kill()
-        expect(ada.find("connection-banner")).to_be_visible()
-        ada.write("Not lost.")
-        expect(ada.message("Not lost.")).to_have_attribute("data-state", re.compile("pending|failed"))
-        own_node.start()
-        ada.page.reload()
-        ada.wait_until_ready()
-        expect(ada.message("Not lost.")).to_have_attribute("data-state", "sent")
-        expect(bob.message("Not lost.")).to_have_count(1)

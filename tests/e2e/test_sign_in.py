@@ -32,8 +32,8 @@ def test_signing_out_in_one_tab_ends_the_other(meet: Meet) -> None:
     ada = meet("Ada")
     other = meet("Ada", tab_of=ada)
     ada.find("sign-out-button").click()
-    expect(other.page).to_have_url(re.compile(r"/sign-in\?reason=unauthorized"))
-    expect(other.page.get_by_text("Your session has ended.")).to_be_visible()
+    expect(other.page).to_have_url(re.compile(r"/sign-in\?reason=ended"))
+    expect(other.page.get_by_text("You were signed out.")).to_be_visible()
 
 
 def test_a_name_that_is_none_is_explained(meet: Meet) -> None:
@@ -59,7 +59,7 @@ def test_a_name_that_somebody_has_is_explained(meet: Meet) -> None:
 
 def test_signing_in_works_without_scripts(meet: Meet) -> None:
     ada = meet("Ada", signed_in=False, java_script_enabled=False)
-    ada.watch.allow("socket.io.esm")  # it is to be loaded early, and may not run
+    ada.watch.allow(r"\.js: csp")  # scripts are to be loaded early, and may not run
     ada.page.goto(f"{ada.url}/sign-in")
     ada.find("name-input").fill(ada.name)
     ada.find("sign-in-button").click()

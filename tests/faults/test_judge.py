@@ -101,7 +101,8 @@ def test_the_clock_takes_sleeping_for_waiting_and_computing_for_none():
     clock.start()
     time.sleep(0.05)
     duration, wait = clock.stop()
-    assert 0.05 <= wait <= duration
+    # Two clocks: the sleep is measured by one, the processor by the other.
+    assert 0.049 <= wait <= duration
     clock.start()
     ends = time.thread_time() + 0.05
     while time.thread_time() < ends:

@@ -47,7 +47,7 @@ def test_what_is_posted_over_http_arrives_at_the_sockets(people: People, any_nod
     again = ask(any_node, "POST", f"/rooms/{room}/messages", json=body, cookies=ada.cookies())
     assert again.json()["message"] == message
     page = ask(any_node, "GET", f"/rooms/{room}/messages?limit=10", headers=BEARER)
-    assert page.json() == {"messages": [message], "has_more": False}
+    assert page.json() == {"messages": [message], "has_more": False, "first_seq": 1}
 
 
 def test_a_room_over_http(people: People, any_node: Node) -> None:

@@ -219,7 +219,8 @@ def test_history_comes_in_pages_both_ways(people: People) -> None:
     last = ada.call("history", {"room": room, "limit": 10, "after_seq": 15})
     assert [m["seq"] for m in last["messages"]] == list(range(16, 26))
     assert last["has_more"] is False
-    assert ada.call("history", {"room": room, "after_seq": 25}) == {"messages": [], "has_more": False}
+    nothing = ada.call("history", {"room": room, "after_seq": 25})
+    assert (nothing["messages"], nothing["has_more"]) == ([], False)
     assert len(ada.call("history", {"room": room})["messages"]) == 25
     for payload, code in [
         ({"room": room, "limit": 101}, "bad_payload"),
@@ -290,7 +291,8 @@ def test_join_members_and_leave(people: People) -> None:
 
     joined = bob.call("join", {"room": room})
     assert [m["name"][:3] for m in joined["members"]] == ["Ada", "Bob"]
-    assert joined["room"] == {"id": room, "name": name, "joined": True, "online": 2, "last_seq": 0}
+    assert (joined["room"]["id"], joined["room"]["name"]) == (room, name)
+    assert (joined["room"]["joined"], joined["room"]["online"]) == (True, 2)
     arrival = ada.wait_for("member_joined", lambda e: e["room"] == room and e["member"]["name"][:3] == "Bob")
     assert arrival["online"] == 2
     assert eve.call("members", {"room": room})["members"] == joined["members"]

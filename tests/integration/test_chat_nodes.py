@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.integration.conftest import assert_no_traceback
-from tests.support.clients import Client, People, general
+from tests.support.clients import Client, People, general, room_named
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 from tests.support.servers import Node, Postgres
@@ -119,3 +119,41 @@ def test_one_node_runs_the_market_for_all(nodes: list[Node], gather: Callable[[N
     wait_until(lambda: len(numbers(there)) >= 5, "ticks at the node without a feed")
     heard = numbers(there)
     assert heard == list(range(heard[0], heard[0] + len(heard))), "each once"
+
+
+def test_a_direct_conversation_on_two_nodes(nodes: list[Node], gather: Callable[[Node], People]) -> None:
+    people = gather(nodes[0])
+    ada, eve = people.join("Ada"), gather(nodes[1]).join("Eve")
+    session = gather(nodes[1]).sign_in("Grace")
+    here, there = people.tab(session), people.tab(session, url=nodes[1].url)
+    ada_id, grace_id = (client.call("hello")["me"]["id"] for client in (ada, here))
+    room = ada.call("open_direct", {"user": grace_id})["room"]["id"]
+    first = ada.send(room, "Only for you.")
+    for grace in (here, there):
+        appeared = grace.wait_for("membership", lambda e: e["room"]["id"] == room)["room"]
+        assert (appeared["with"]["id"], appeared["last_seq"], appeared["read_seq"]) == (ada_id, 1, 0)
+        assert grace.wait_for("message", lambda m: m["room"] == room) == first
+    answer = there.send(room, "Got it.")
+    assert ada.wait_for("message", lambda m: m["seq"] == answer["seq"] and m["room"] == room) == answer
+    assert there.call("open_direct", {"user": ada_id})["room"]["id"] == room
+
+    # What comes later to everybody shows that nothing of it comes to Eve any more.
+    marker = ada.send(general(ada), "For everybody.")
+    eve.wait_for("message", lambda m: m["id"] == marker["id"])
+    assert [m for m in eve.received("message") if m["room"] == room] == []
+    assert [e for e in eve.received("membership") if e["room"]["id"] == room] == []
+
+
+def test_what_is_read_on_one_node_is_read_on_the_other(
+    nodes: list[Node], gather: Callable[[Node], People]
+) -> None:
+    people = gather(nodes[0])
+    ada, session = people.join("Ada"), gather(nodes[1]).sign_in("Grace")
+    here, there = people.tab(session), people.tab(session, url=nodes[1].url)
+    message = ada.send(general(ada), "Read me.")
+    there.wait_for("message", lambda m: m["id"] == message["id"])
+    position = {"room": message["room"], "seq": message["seq"]}
+    there.call("read", position)
+    assert here.wait_for("read", lambda p: p["seq"] >= message["seq"]) == position
+    assert room_named(here, "general")["read_seq"] == message["seq"]
+    assert ada.received("read") == [], "nobody else hears of it"

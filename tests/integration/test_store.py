@@ -13,12 +13,12 @@ from gevent.pool import Pool
 from sqlalchemy import inspect
 
 from app import create_app
-from app.auth import User
 from app.chat.schemas import Message
 from app.chat.service import ChatService
 from app.errors import EventError
 from app.extensions import db
 from app.schema import current, upgrade, wanted
+from app.user import User
 from config import load_settings
 from config.kinds import ROOT
 from tests.support.servers import Postgres
@@ -69,10 +69,11 @@ def post(service: ChatService, user: User, client_id: str, room: int = 1) -> Mes
 
 def everything(service: ChatService, room: int = 1, limit: int = 7) -> list[Message]:
     """The whole history, read backwards page by page."""
-    messages, has_more = service.history(room, None, None, limit)
-    while has_more:
-        page, has_more = service.history(room, messages[0].seq, None, limit)
-        messages = page + messages
+    page = service.history(room, None, None, limit)
+    messages = page.messages
+    while page.has_more:
+        page = service.history(room, messages[0].seq, None, limit)
+        messages = page.messages + messages
     return messages
 
 
@@ -127,13 +128,13 @@ def test_pages_fit_together_while_others_post(service: ChatService) -> None:
     pages: list[Message] = []
     cursor, has_more = None, True
     while has_more:
-        page, has_more = service.history(1, cursor, None, 7)
-        pages = page + pages
-        cursor = page[0].seq
+        page = service.history(1, cursor, None, 7)
+        pages = page.messages + pages
+        cursor, has_more = page.messages[0].seq, page.has_more
         for number in range(3):
             post(service, BOB, f"during{cursor}-{number}")
     assert [message.seq for message in pages] == list(range(1, 41))
-    forwards, has_more = service.history(1, None, 40, 100)
+    forwards = service.history(1, None, 40, 100).messages
     assert [message.seq for message in forwards] == list(range(41, 41 + len(forwards)))
 
 

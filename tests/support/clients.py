@@ -72,6 +72,7 @@ class Client:
 
     :param session: carries the cookie of whoever is signed in; None: nobody.
     :param reconnect: whether it comes back by itself after the connection broke.
+    :param auth: what goes along with each connection to the namespace.
     """
 
     def __init__(
@@ -82,8 +83,10 @@ class Client:
         namespace: str = "/chat",
         transport: Transport = "websocket",
         reconnect: bool = False,
+        auth: object = None,
     ) -> None:
         self.url = url
+        self.auth = auth
         self.namespace = namespace
         self.transport = transport
         self.events: list[tuple[str, Json]] = []
@@ -134,6 +137,7 @@ class Client:
             self._socket.connect(
                 self.url,
                 namespaces=[self.namespace],
+                auth=self.auth,
                 transports=_TRANSPORTS[self.transport],
                 wait_timeout=WAIT_SECONDS,
             )

@@ -1,7 +1,7 @@
 """One guest of the crowd: a real Socket.IO client that does what the page does.
 
 It signs in through the form, keeps cookies in a jar of its own, reconnects by the library's own rules, and
-then does as static/js/outbox.js, history.js and chat.js: it asks for the messages it has missed, and
+then does as static/js/chat/outbox.js, history.js and chat.js: it asks for the messages it has missed, and
 repeats under the same id what was not acknowledged.
 """
 
@@ -24,7 +24,7 @@ NAMESPACE = "/chat"
 REQUEST_SECONDS = 8.0
 ATTEMPT_SECONDS = 10.0
 AGAIN_SECONDS = 1.0
-# How it catches up: static/js/history.js.
+# How it catches up: static/js/chat/history.js.
 PAGE = 100
 REREAD = 50
 TRANSPORTS = {"websocket": ["websocket"], "polling": ["polling"], "upgrade": ["polling", "websocket"]}

@@ -10,6 +10,7 @@ from typing import Any  # noqa: E402
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402
+import structlog  # noqa: E402
 from flask import Flask  # noqa: E402
 from flask.testing import FlaskClient  # noqa: E402
 
@@ -26,6 +27,24 @@ hypothesis.settings.load_profile("any machine")
 
 
 MakeApp = Callable[..., Flask]
+
+
+@pytest.fixture(autouse=True)
+def loggers_without_a_past(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Log to the standard library without an application too, and keep no logger of one before.
+
+    A logger is kept from its first use on in production, of which a process has one. Here there are many.
+    """
+    configure = structlog.configure
+
+    def configure_anew(**options: Any) -> None:
+        configure(**{**options, "cache_logger_on_first_use": False})
+
+    monkeypatch.setattr(structlog, "configure", configure_anew)
+    configure_anew(
+        processors=[structlog.stdlib.filter_by_level, structlog.processors.KeyValueRenderer()],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
 
 
 def make_settings(tmp_path: Path, **overrides: Any) -> Settings:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from app.auth import User
 from app.chat.namespace import ChatNamespace
 from app.extensions import socketio
 from tests.unit.conftest import MakeApp, Person
@@ -42,7 +43,20 @@ def test_hello_tells_who_and_where(ada: Person) -> None:
     hello = ada.ask("hello")
     assert hello["ok"]
     assert hello["me"]["name"] == "Ada"
-    assert hello["rooms"] == [{"id": 1, "name": "general", "joined": True, "online": 1, "last_seq": 0}]
+    assert hello["rooms"] == [
+        {
+            "id": 1,
+            "kind": "public",
+            "name": "general",
+            "with": None,
+            "joined": True,
+            "online": 1,
+            "first_seq": 1,
+            "last_seq": 0,
+            "read_seq": 0,
+            "last_change_seq": 0,
+        }
+    ]
     assert hello["limits"]["text_max_chars"] == 2000
 
 
@@ -77,7 +91,8 @@ def test_two_people_may_use_the_same_client_id(ada: Person, bob: Person) -> None
 
 def test_rooms_are_made_joined_and_left(ada: Person, bob: Person) -> None:
     made = ada.ask("create_room", {"name": "Book Club"})
-    assert made["room"] == {"id": 2, "name": "Book-Club", "joined": True, "online": 1, "last_seq": 0}
+    room = made["room"]
+    assert (room["id"], room["name"], room["joined"], room["online"]) == (2, "Book-Club", True, 1)
     assert bob.heard("room_created")[0]["room"]["joined"] is False
     assert code(bob.ask("create_room", {"name": "#book-club"})) == "room_exists"
     assert code(send(bob, "let me in", room=2)) == "not_a_member"
@@ -273,6 +288,31 @@ def test_a_name_is_unique_among_those_online(app: Flask, ada: Person) -> None:
     ada.http.post("/sign-out")
     assert not ada.socket.is_connected("/chat"), "signing out closes the sockets"
     assert app.test_client().post("/sign-in", data={"name": "ada"}).status_code == 303
+
+
+def test_a_session_that_expires_beside_a_newer_one_keeps_the_name(app: Flask, ada: Person) -> None:
+    chat = app.extensions["chat"]
+    me = ada.ask("hello")["me"]
+    user, other = User(me["id"], me["name"], 0.0), User("somebody-else", "ada", 0.0)
+    chat.session_over(user, "expired")
+    assert not chat.claim_name(other), "another tab of hers goes on"
+    # Ended is ended, for all tabs.
+    chat.session_over(user, "ended")
+    assert chat.claim_name(other)
+
+
+def test_what_other_nodes_tell_of_names(app: Flask, ada: Person, caplog: pytest.LogCaptureFixture) -> None:
+    chat = app.extensions["chat"]
+    bob = User("b", "Bob", 0.0)
+    chat.take_name("n2", ["Bob", "elsewhere", True])
+    assert not chat.claim_name(bob)
+    chat.take_name("n2", ["Bob", "elsewhere", False])
+    assert chat.claim_name(bob)
+    # Somebody who is online gets another name, on another node: it is theirs for as long as that lasts.
+    chat.take_name("n2", ["Ada Bee", ada.ask("hello")["me"]["id"], True])
+    assert chat.names._leases["ada bee"].until is None
+    chat.take_name("n2", {"held": True})
+    assert "another version?" in caplog.text
 
 
 def test_a_name_that_was_taken_meanwhile_refuses_the_connection(make_app: MakeApp) -> None:

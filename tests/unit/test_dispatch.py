@@ -7,7 +7,8 @@ import pytest
 from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.realtime import Client, EventError, EventNamespace, Nothing, Rates, SocketIO, event
+from app.realtime import Client, EventError, EventNamespace, Nothing, Rates, SocketIO, User, event
+from app.user import User as Guest
 
 
 class Echo(BaseModel):
@@ -213,3 +214,36 @@ def test_a_flood_of_refusals_is_worth_one_line(caplog: pytest.LogCaptureFixture)
         for _ in range(50):
             ask(socket, "echo")
     assert caplog.text.count("rate_limited") == 1
+
+
+class GuestNamespace(EchoNamespace):
+    """Lets everybody in whose session was not ended meanwhile."""
+
+    asked = 0
+    welcome = True
+    left: list[str] = []  # noqa: RUF012
+
+    def authenticate(self, auth: object) -> Guest:
+        self.asked += 1
+        return Guest("a", "Ada", 2e10)
+
+    def still_welcome(self, user: User) -> bool:
+        return self.welcome
+
+    def disconnected(self, client: Client, reason: str) -> None:
+        self.left.append(reason)
+
+
+@pytest.mark.parametrize("welcome", [True, False])
+def test_who_connects_is_asked_for_once_and_may_be_unwelcome_by_then(welcome: bool) -> None:
+    app = Flask("guests")
+    socketio = SocketIO(app, async_mode="gevent", async_handlers=False)
+    namespace = GuestNamespace(
+        "/echo", Rates({"default": "9/second", "connect": "9/second", "rare": "9/second"})
+    )
+    namespace.welcome, namespace.left = welcome, []
+    socketio.on_namespace(namespace)
+    assert socketio.test_client(app, namespace="/echo").is_connected("/echo") is welcome
+    assert namespace.asked == 1
+    assert namespace.left == ([] if welcome else ["refused"])
+    assert len(namespace._clients) == welcome

@@ -152,6 +152,25 @@ def test_who_is_skipped_may_be_anything(make_nodes: MakeNodes) -> None:
     assert nothing == []
 
 
+def test_who_is_skipped_is_not_counted_as_sent(make_nodes: MakeNodes) -> None:
+    (here,) = make_nodes(1)
+    (first, _), (second, _), (_, heard) = here.connect(), here.connect(), here.connect()
+    here.server.enter_room(second, "room")
+
+    def sent(**options: Any) -> int:
+        before = here.manager.meters.sent
+        here.socketio.emit("x", **options)
+        return here.manager.meters.sent - before
+
+    assert sent() == 3
+    assert sent(skip_sid=first) == 2
+    assert sent(skip_sid=[first, first, second, "elsewhere"]) == 1
+    assert sent(to="room", skip_sid=first) == 1
+    assert sent(to="room", skip_sid=second) == 0
+    assert sent(to=["room", first], skip_sid=second) == 1
+    assert len(heard) == 3
+
+
 def test_during_its_disconnect_a_client_is_still_here(make_nodes: MakeNodes) -> None:
     here, there = make_nodes(2)
     sid, _ = here.connect()

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.market import schemas
-from app.market.board import HISTORY_PRICES, Board, Snapshot
+from app.market.board import SPARKLINE_PRICES, TAKE_OVER_MS, Board, History, Point, Snapshot, Tick
 from app.market.sources import Instrument, Quote
 
 ACME, NOVA = Instrument("ACME", "Acme Corp"), Instrument("NOVA", "Nova")
@@ -27,6 +27,12 @@ prices = st.floats(min_value=1e-8, max_value=1e12)
 @pytest.fixture
 def board() -> Board:
     return Board([ACME, NOVA])
+
+
+def record(board: Board, price: float, time_ms: int) -> Tick:
+    tick = board.record(Quote("ACME", price), time_ms)
+    assert tick is not None
+    return tick
 
 
 def run_in_threads(*jobs: Callable[[], object]) -> list[BaseException]:
@@ -63,12 +69,12 @@ def test_board_before_the_first_tick(board: Board) -> None:
 @given(st.lists(prices, min_size=1, max_size=150))
 def test_board_numbers_ticks_and_keeps_the_newest_prices(values: list[float]) -> None:
     board = Board([ACME, NOVA])
-    ticks = [board.record(Quote("ACME", price), 1000 + i) for i, price in enumerate(values)]
+    ticks = [record(board, price, 1000 + i) for i, price in enumerate(values)]
     snapshot = board.snapshot("ACME")
     assert [tick.seq for tick in ticks] == list(range(1, len(values) + 1))
     assert [tick.time_ms for tick in ticks] == list(range(1000, 1000 + len(values)))
     assert snapshot.last == ticks[-1]
-    assert list(snapshot.history) == values[-HISTORY_PRICES:]
+    assert list(snapshot.history) == values[-SPARKLINE_PRICES:]
     assert board.snapshot("NOVA").last is None
     for tick in ticks:  # what goes out is what the schema says, and JSON
         assert schemas.Tick.model_validate(tick.as_dict())
@@ -80,10 +86,10 @@ def test_board_numbers_ticks_and_keeps_the_newest_prices(values: list[float]) ->
     ("price", "change"), [(80.0, "0.0"), (84.0, "5.0"), (79.999, "0.0"), (72.1, "-9.88")]
 )
 def test_change_is_since_the_opening_price(board: Board, price: float, change: str) -> None:
-    assert board.record(Quote("ACME", 80.0), 1).change_percent == 0
+    assert record(board, 80.0, 1).change_percent == 0
     board.record(Quote("ACME", 120.0), 2)
     # As text: -0.0 equals 0.0, and people see it.
-    assert str(board.record(Quote("ACME", price), 3).change_percent) == change
+    assert str(record(board, price, 3).change_percent) == change
 
 
 @pytest.mark.parametrize("price", [0.0, -1.0, float("nan"), float("inf"), 2e12])
@@ -119,7 +125,7 @@ def test_threads_number_without_gaps_and_readers_see_whole_states(board: Board) 
 
     def write(mine: list[int]) -> None:
         for i in range(count):
-            mine.append(board.record(Quote("ACME", i + 1.0), i).seq)
+            mine.append(record(board, i + 1.0, i).seq)
 
     def read() -> int:
         reads = 0
@@ -141,17 +147,17 @@ def test_threads_number_without_gaps_and_readers_see_whole_states(board: Board) 
 
 
 def test_a_reader_waits_for_a_write_to_be_whole(board: Board) -> None:
-    class SlowHistory(deque[float]):
+    class SlowHistory(deque[Point]):
         """Gives other threads a turn in the middle of a write, which is rare otherwise."""
 
-        def append(self, price: float) -> None:
-            writing.append(price)
+        def append(self, point: Point) -> None:
+            writing.append(point.price)
             native_sleep(0.02)
-            super().append(price)
+            super().append(point)
 
     writing: list[float] = []
     seen: list[Snapshot] = []
-    board._entries["ACME"].history = SlowHistory(maxlen=HISTORY_PRICES)
+    board._entries["ACME"].points = SlowHistory(maxlen=SPARKLINE_PRICES)
 
     def enough() -> bool:
         # A machine with much to do may let the reader begin late.
@@ -170,3 +176,87 @@ def test_a_reader_waits_for_a_write_to_be_whole(board: Board) -> None:
     assert len({snapshot.history for snapshot in seen}) > 3
     for snapshot in seen:
         assert snapshot.history[-1:] == ((snapshot.last.price,) if snapshot.last else ())
+
+
+# What other nodes tell.
+
+runs_and_counts = st.lists(st.tuples(st.integers(1, 5), st.integers(1, 40)), min_size=1, max_size=6)
+
+
+def points_of(run: int, count: int) -> list[Point]:
+    return [Point(run, seq, run * 1000 + seq, float(run + seq)) for seq in range(1, count + 1)]
+
+
+@given(runs_and_counts, st.randoms(use_true_random=False))
+def test_what_is_told_in_pieces_and_twice_ends_as_one_history(runs: list[tuple[int, int]], dice: Any) -> None:
+    everything = sorted({point for run, count in runs for point in points_of(run, count)})
+    pieces = []
+    for _ in range(6):
+        low, high = sorted((dice.randrange(len(everything) + 1), dice.randrange(len(everything) + 1)))
+        pieces.append(everything[low:high])
+    pieces.append(everything[-60:])
+    dice.shuffle(pieces)
+    board = Board([ACME], history_points=60)
+    for piece in pieces:
+        opening = float(piece[-1].run + 1) if piece else None
+        board.merge(History("ACME", opening, tuple(piece)), 1)
+    history = board.history("ACME")
+    assert list(history.points) == everything[-60:]
+    assert history.opening == everything[-1].run + 1
+    last = board.snapshot("ACME").last
+    assert last is not None
+    assert (last.run, last.seq, last.price) == (*everything[-1].position, everything[-1].price)
+
+
+def test_merge_counts_what_is_new(board: Board) -> None:
+    told = History("ACME", 2.0, tuple(points_of(1, 3)))
+    assert board.merge(told, 1) == 3
+    assert board.merge(told, 1) == 0
+    assert board.merge(History("ACME", None, ()), 1) == 0
+    assert board.merge(History("ACME", 2.0, tuple(points_of(1, 5))), 1) == 2
+    with pytest.raises(KeyError, match="NONE"):
+        board.merge(History("NONE", 2.0, tuple(points_of(1, 3))), 1)
+    with pytest.raises(ValueError, match=r"ACME: price nan"):
+        board.merge(History("ACME", 2.0, (Point(9, 1, 1, float("nan")),)), 1)
+
+
+def test_a_feed_that_begins_anew_goes_on_from_the_history_of_before() -> None:
+    before, after = Board([ACME]), Board([ACME])
+    record(before, 10.0, 5_000)
+    record(before, 11.0, 6_000)
+    first = record(after, 20.0, 7_000)  # the node has started, and the others have not answered yet
+    assert after.merge(before.history("ACME"), 7_100) == 0
+    second = record(after, 22.0, 8_000)
+    assert (first.run, first.seq, second.run, second.seq) == (7_000, 1, 7_000, 2)
+    assert second.change_percent == 10
+    assert [point.price for point in after.history("ACME").points] == [10.0, 11.0, 20.0, 22.0]
+
+
+def test_a_clock_that_is_behind_does_not_make_a_run_old() -> None:
+    before, after = Board([ACME]), Board([ACME])
+    record(before, 10.0, 5_000_000)
+    after.merge(before.history("ACME"), 1_000)
+    assert record(after, 20.0, 1_000).run == 5_000_001
+
+
+def test_of_two_feeds_the_later_one_counts_until_it_is_silent() -> None:
+    early, late = Board([ACME]), Board([ACME])
+    record(early, 10.0, 1_000)
+    record(late, 20.0, 2_000)
+    early.merge(late.history("ACME"), 2_500)
+    assert late.merge(early.recorded_since("ACME", (0, 0)), 2_500) == 0
+    assert early.record(Quote("ACME", 11.0), 3_000) is None
+    assert early.snapshot("ACME").last == late.snapshot("ACME").last
+    again = record(early, 12.0, 2_500 + TAKE_OVER_MS)
+    assert (again.run, again.seq) == (2_500 + TAKE_OVER_MS, 1)
+    assert late.merge(early.recorded_since("ACME", (0, 0)), again.run) == 1
+    assert late.record(Quote("ACME", 21.0), again.run) is None
+
+
+def test_recorded_since_tells_what_this_feed_has_made(board: Board) -> None:
+    board.merge(History("ACME", 2.0, tuple(points_of(1, 3))), 1)
+    assert board.recorded_since("ACME", (0, 0)).points == ()
+    ticks = [record(board, price, 5_000) for price in (1.0, 2.0, 3.0)]
+    assert [p.price for p in board.recorded_since("ACME", (0, 0)).points] == [1.0, 2.0, 3.0]
+    assert [p.price for p in board.recorded_since("ACME", (ticks[0].run, 1)).points] == [2.0, 3.0]
+    assert board.recorded_since("ACME", (ticks[0].run, 3)).points == ()

@@ -8,8 +8,9 @@ import pytest
 from flask import Flask
 
 from app import market
-from app.market import SAMPLE_SESSION, MarketNamespace, schemas
+from app.market import SAMPLE_SESSION, schemas
 from app.market.feed import Feed
+from app.market.namespace import MarketNamespace
 from app.market.sources import DEFAULT_INSTRUMENTS, Quote, RandomWalk, Replay, SourceError
 from app.realtime import Emitter, SocketIO
 from config import Settings, load_settings
@@ -25,6 +26,7 @@ class Site:
     def __init__(self, **values: Any) -> None:
         self.app = Flask(__name__)
         self.app.secret_key = "test"
+        self.app.extensions["settings"] = settings(**values)
         self.socketio = SocketIO(self.app, async_mode="threading", async_handlers=False)
         self.emitter = Emitter(self.socketio)
         feed = market.init_app(self.app, self.socketio, self.emitter, settings(**values))
@@ -41,6 +43,7 @@ class Site:
         """One quote on its whole way, without the feed's threads."""
         assert self.feed is not None
         tick = self.feed.board.record(Quote(symbol, price), time_ms)
+        assert tick is not None
         self.socketio.emit("tick", tick.as_dict(), namespace="/market", to=f"symbol:{symbol}")
 
     def received(self) -> list[tuple[str, Any]]:
@@ -69,7 +72,14 @@ def test_subscribe_answers_with_what_is_known(site: Site) -> None:
             {
                 "symbol": "ACME",
                 "name": "Acme Corp",
-                "last": {"symbol": "ACME", "seq": 2, "price": 110.0, "change_percent": 10.0, "time_ms": 2},
+                "last": {
+                    "symbol": "ACME",
+                    "run": 1,
+                    "seq": 2,
+                    "price": 110.0,
+                    "change_percent": 10.0,
+                    "time_ms": 2,
+                },
                 "history": [100.0, 110.0],
             },
         ],
@@ -112,6 +122,24 @@ def test_a_tick_while_subscribing_is_not_missed(site: Site, monkeypatch: pytest.
     known = site.ask("subscribe", {"symbols": ["ACME"]})["snapshots"][0]["last"]["seq"]
     sent = {tick["seq"] for _, tick in site.received()}
     assert set(range(1, known + 1)) | sent == {1, 2, 3, 4}
+
+
+def test_history_has_the_points_for_a_chart() -> None:
+    site = Site(
+        market_source="random-walk", market_symbols=["ACME=Acme Corp", "NOVA=Nova"], market_history_points=60
+    )
+    for seq in range(1, 71):
+        site.tick("ACME", float(seq), 1_000 + seq)
+    answer = site.ask("history", {"symbol": "ACME"})
+    assert answer["ok"]
+    assert answer["max_points"] == 60
+    assert [list(point) for point in answer["points"]] == [
+        [1_001, seq, 1_000 + seq, float(seq)] for seq in range(11, 71)
+    ]
+    assert site.ask("history", {"symbol": "NOVA"}) == {"ok": True, "points": [], "max_points": 60}
+    assert site.ask("history", {"symbol": "NONE"})["error"]["code"] == "symbol_not_found"
+    assert site.ask("history", {"symbol": "acme"})["error"]["code"] == "bad_payload"
+    assert Site(market_source="off").ask("history", {"symbol": "ACME"})["error"]["code"] == "unavailable"
 
 
 @pytest.mark.parametrize("event", ["subscribe", "unsubscribe"])

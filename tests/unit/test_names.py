@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.chat.names import Names, person_name, room_name
+from app.chat.names import Names, room_name
 from app.errors import EventError
+from app.names import person_name
 
 
 @pytest.mark.parametrize(
@@ -82,7 +83,7 @@ def test_a_name_stays_reserved_for_the_lease_and_no_longer() -> None:
     assert names.claim("ada", "u1", now=0, online=False)
     assert not names.claim("ada", "u2", now=29.9, online=False)
     assert names.claim("ada", "u1", now=29.9, online=True)
-    names.went_offline("ada", "u1", now=100)
+    names.went_offline("u1", now=100)
     assert not names.claim("ada", "u2", now=129.9, online=True)
     assert names.claim("ada", "u2", now=130, online=True)
     assert not names.claim("ada", "u1", now=131, online=True)
@@ -102,6 +103,16 @@ def test_release_frees_at_once_and_only_for_the_holder() -> None:
     assert not names.claim("ada", "u2", now=1, online=True)
     names.release("ada", "u1")
     assert names.claim("ada", "u2", now=1, online=True)
+
+
+def test_a_renamed_account_gives_both_names_back_in_the_end() -> None:
+    names = Names(lease_seconds=30)
+    assert names.claim("ada", "u1", now=0, online=True)
+    assert names.claim("ada bee", "u1", now=1, online=True)
+    names.went_offline("u1", now=10)
+    for now, free in ((39, False), (40, True)):
+        for name in ("ada", "ada bee"):
+            assert names.claim(name, "u2", now=now, online=True) == free
 
 
 def test_ended_leases_are_forgotten() -> None:

@@ -381,7 +381,8 @@ def test_a_large_state_goes_in_parts(cluster: Cluster) -> None:
     cluster.settle()
     assert cluster.nodes["n3"].where.count(4, CHAT) == cluster.nodes["n2"].where.count(4, CHAT) == many
     assert cluster.nodes["n3"].digest == 0
-    assert cluster.nodes["n1"].status() == {"here": many, "elsewhere": 0, "nodes": 2, "behind": 0}
+    status = cluster.nodes["n1"].status()
+    assert (status["here"], status["elsewhere"], status["behind"]) == (many, 0, 0)
 
 
 def test_messages_are_small_whatever_happens_at_once() -> None:
@@ -412,6 +413,51 @@ def test_what_did_not_last_is_not_told() -> None:
     node.publish()
     assert not node.outgoing
     assert node.version == 0
+
+
+def test_while_there_is_nobody_else_nothing_gathers() -> None:
+    node = Presence()
+    for number in range(100):
+        node.connect(CHAT, f"sid-{number}", ADA)
+        node.disconnect(CHAT, f"sid-{number}")
+    assert not node.unpublished
+    # Whoever was there before the others are heard of is told of.
+    node.connect(CHAT, "a1", ADA)
+    node.begin("n1")
+    node.publish()
+    assert [m.entries[0].sid for m in node.outgoing if isinstance(m, presence.Delta)] == ["a1"]
+
+
+def test_a_large_node_that_is_gone_goes_in_pieces(cluster: Cluster) -> None:
+    many = 3 * presence.DROPPED_AT_ONCE
+    for number in range(many):
+        cluster.nodes["n1"].connect(CHAT, f"sid-{number}", Member(f"id-{number}", "Somebody"))
+    cluster.settle(1.0)
+    cluster.kill("n1")
+    node = cluster.nodes["n2"]
+    more, pieces = True, 0
+    while more or node.where.count(None, CHAT):
+        cluster.now += 0.1
+        more = node.tick(cluster.now, (), hearing=True)
+        if (gone := sum(not move.here for move in node.moved)) > 0:
+            pieces += 1
+            assert gone <= presence.DROPPED_AT_ONCE
+        node.moved.clear()
+    assert pieces == 3
+
+
+def test_a_node_that_comes_back_while_it_is_given_up_is_whole_again(cluster: Cluster) -> None:
+    for number in range(3 * presence.DROPPED_AT_ONCE):
+        cluster.nodes["n1"].connect(CHAT, f"sid-{number}", Member(f"id-{number}", "Somebody"))
+    cluster.settle(1.0)
+    node = cluster.nodes["n2"]
+    for _ in range(int(GONE_SECONDS / STEP_SECONDS) + 1):
+        cluster.now += STEP_SECONDS
+        node.tick(cluster.now, (), hearing=True)
+    assert 0 < node.where.count(None, CHAT) < 3 * presence.DROPPED_AT_ONCE
+    cluster.collect("n2")
+    cluster.settle()
+    assert node.where.count(None, CHAT) == 3 * presence.DROPPED_AT_ONCE
 
 
 def test_clients_that_were_not_announced_are_no_concern() -> None:

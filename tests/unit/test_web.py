@@ -126,7 +126,7 @@ def test_rooms_and_messages_over_rest_reach_the_sockets(app: Flask) -> None:
     assert sent.json is not None
     assert bob.heard("message") == [sent.json["message"]]
     page = ada.http.get(f"{path}/messages?limit=1")
-    assert page.json == {"messages": [sent.json["message"]], "has_more": False}
+    assert page.json == {"messages": [sent.json["message"]], "has_more": False, "first_seq": 1}
     shown = ada.http.get(path).json
     assert shown is not None
     assert shown["room"]["online"] == 2
@@ -284,10 +284,10 @@ def test_static_files_are_kept_only_under_a_versioned_address(make_app: MakeApp)
     assert versioned
     with client.get(versioned[0].replace("&amp;", "&")) as response:
         assert "max-age=600" in response.headers["Cache-Control"]
-    with client.get("/static/js/chat.js") as response:
+    with client.get("/static/js/chat/chat.js") as response:
         assert "no-cache" in response.headers["Cache-Control"]
         etag = response.headers["ETag"]
-    with client.get("/static/js/chat.js", headers={"If-None-Match": etag}) as response:
+    with client.get("/static/js/chat/chat.js", headers={"If-None-Match": etag}) as response:
         assert response.status_code == 304
 
 

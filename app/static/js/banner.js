@@ -46,7 +46,7 @@ export class Banner {
     const { phase, retryAtMs } = this.#connection.state;
     const seconds = retryAtMs === null ? 0 : Math.max(0, Math.ceil((retryAtMs - Date.now()) / 1000));
     // The sentence stays the same through all attempts: an alert is read aloud whenever its text changes.
-    set(this.#text, this.#wasOnline ? 'Connection lost. Messages wait until it is back.' : 'Cannot reach the server yet.');
+    set(this.#text, this.#wasOnline ? this.#element.dataset.lost : 'Cannot reach the server yet.');
     set(this.#countdown, phase === 'waiting' && seconds > 0 ? `Next try in ${seconds} s` : 'Connecting…');
     this.#button.disabled = phase === 'connecting';
   }

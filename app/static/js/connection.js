@@ -1,5 +1,5 @@
 /**
- * The connection to the server: one WebSocket that carries the namespaces /chat and /market.
+ * The connection to the server: one WebSocket that carries the namespaces of a page, /chat and /market for example.
  *
  * Socket.IO's own reconnection is off. Ours does the same (exponential backoff with jitter) and can also say when
  * the next attempt comes, attempt at once, and wake up with the computer.
@@ -84,8 +84,9 @@ export class Channel {
 }
 
 /**
- * Emits `state` ({phase, retryAtMs}), `refused` (code) when the server does not want this user, and `wake` when the
- * page is looked at again after a long time.
+ * Emits `state` ({phase, retryAtMs}) of the main namespace, the first one; `refused` (code) when the server does not
+ * want this user; `session_ended` (reason) before it disconnects the user from any of the namespaces; and `wake` when
+ * the page is looked at again after a long time.
  */
 export class Connection extends Emitter {
   #manager = new Manager(window.location.origin, {
@@ -96,6 +97,8 @@ export class Connection extends Emitter {
     transports: ['websocket', 'polling'],
     tryAllTransports: true,
   });
+  #channels = new Map();
+  #main;
   #failures = 0;
   #timer = null;
   #watchdog = null;
@@ -104,12 +107,13 @@ export class Connection extends Emitter {
   /** @type {{phase: 'connecting'|'online'|'waiting', retryAtMs: number|null}} */
   state = { phase: 'connecting', retryAtMs: null };
 
-  constructor() {
+  /** @param {string[]} namespaces  the main one first: it is the one whose loss the page speaks of */
+  constructor(namespaces) {
     super();
-    this.chat = this.#channel('/chat');
-    this.market = this.#channel('/market');
-    this.chat.onUnauthorized = () => this.#refuse('unauthorized');
-    this.chat.on('connect', () => {
+    for (const namespace of namespaces) this.#channels.set(namespace, this.#open(namespace));
+    this.#main = this.channel(namespaces[0]);
+    this.#main.onUnauthorized = () => this.refuse('unauthorized');
+    this.#main.on('connect', () => {
       this.#failures = 0;
       clearTimeout(this.#watchdog);
       this.#setState('online');
@@ -117,14 +121,20 @@ export class Connection extends Emitter {
     this.#watchForWaking();
   }
 
+  /** @param {string} namespace  one of the constructor's @returns {Channel} */
+  channel(namespace) {
+    const channel = this.#channels.get(namespace);
+    if (!channel) throw new Error(`No channel ${namespace}: name it to new Connection([...]).`);
+    return channel;
+  }
+
   /** Connect whatever is not connected. */
   reconnectNow() {
     if (this.#stopped) return;
     clearTimeout(this.#timer);
     this.#timer = null;
-    this.chat.connect();
-    this.market.connect();
-    if (this.chat.connected) return;
+    for (const channel of this.#channels.values()) channel.connect();
+    if (this.#main.connected) return;
     clearTimeout(this.#watchdog);
     this.#watchdog = setTimeout(() => this.restart(), ATTEMPT_TIMEOUT_MS + 2_000);
     this.#setState('connecting');
@@ -150,9 +160,10 @@ export class Connection extends Emitter {
     return rest ? name : '';
   }
 
-  #channel(namespace) {
+  #open(namespace) {
     const socket = this.#manager.socket(namespace);
     const channel = new Channel(socket);
+    socket.on('session_ended', ({ reason }) => this.emit('session_ended', reason));
     socket.on('disconnect', (reason) => {
       // Sent away by the server, perhaps because of a sign-out in another tab: the next attempt needs a new
       // handshake, which carries the cookies of now.
@@ -162,7 +173,7 @@ export class Connection extends Emitter {
     socket.on('connect_error', (error) => {
       const code = error.data?.code;
       if (code === 'unauthorized' || code === 'name_taken') {
-        this.#refuse(code);
+        this.refuse(error.data.reason ?? code);
       } else {
         this.#retryLater();
       }
@@ -170,7 +181,8 @@ export class Connection extends Emitter {
     return channel;
   }
 
-  #refuse(code) {
+  /** Give up: the server does not want this user any more. @param {string} code  why */
+  refuse(code) {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.emit('refused', code);
@@ -183,7 +195,7 @@ export class Connection extends Emitter {
     const delayMs = ceilingMs * (0.5 + Math.random() / 2); // jitter: not everybody at the same moment
     this.#failures += 1;
     this.#timer = setTimeout(() => this.reconnectNow(), delayMs);
-    if (!this.chat.connected) this.#setState('waiting', Date.now() + delayMs);
+    if (!this.#main.connected) this.#setState('waiting', Date.now() + delayMs);
   }
 
   #setState(phase, retryAtMs = null) {
@@ -205,7 +217,7 @@ export class Connection extends Emitter {
       }
       wake();
       const asleepMs = this.#hiddenSinceMs === null ? 0 : Date.now() - this.#hiddenSinceMs;
-      if (asleepMs > SLEEP_MS && this.chat.connected) this.emit('wake');
+      if (asleepMs > SLEEP_MS && this.#main.connected) this.emit('wake');
     });
   }
 }

@@ -35,7 +35,7 @@ export function showShortcuts() {
 
 /**
  * Wire the dialog that creates a room.
- * @param {import('./chat.js').Chat} chat
+ * @param {import('./chat/chat.js').Chat} chat
  * @param {(room: import('./protocol.js').Room) => void} created
  * @returns {() => void} opens it
  */

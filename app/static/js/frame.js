@@ -6,16 +6,17 @@ const LATEST_MS = 250; // a page that is hidden now gets no frame any more, also
  * @param {() => void} draw
  */
 export function oncePerFrame(draw) {
-  let scheduled = false;
+  let frame = null;
+  let timer = null;
+  const run = () => {
+    cancelAnimationFrame(frame);
+    clearTimeout(timer); // or it would draw what is asked for next before its frame
+    timer = null;
+    draw();
+  };
   return () => {
-    if (scheduled) return;
-    scheduled = true;
-    const run = () => {
-      if (!scheduled) return;
-      scheduled = false;
-      draw();
-    };
-    if (!document.hidden) requestAnimationFrame(run);
-    setTimeout(run, document.hidden ? 50 : LATEST_MS);
+    if (timer !== null) return;
+    frame = document.hidden ? null : requestAnimationFrame(run);
+    timer = setTimeout(run, document.hidden ? 50 : LATEST_MS);
   };
 }

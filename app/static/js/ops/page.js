@@ -1,0 +1,41 @@
+/** The operations page, put together. */
+import { Banner } from '../banner.js';
+import { Connection } from '../connection.js';
+import { oncePerFrame } from '../frame.js';
+import { Ops } from './cluster.js';
+import { Actions } from './actions.js';
+import { drawNodes } from './nodes.js';
+import { drawOverview } from './overview.js';
+import { drawQueue } from './queue.js';
+import { drawTables } from './tables.js';
+import { announceTimeline, drawTimeline } from './timeline.js';
+
+const main = document.getElementById('ops');
+const tour = document.getElementById('tour'); // only where it is enabled: templates/ops_tour.html
+const connection = new Connection(tour ? ['/ops', '/tour'] : ['/ops']);
+const ops = new Ops(connection.channel('/ops'));
+const actions = new Actions(ops);
+new Banner(connection);
+
+const draw = oncePerFrame(() => {
+  drawOverview(ops);
+  drawNodes(ops, actions);
+  drawQueue(ops, actions);
+  drawTables(ops);
+});
+ops.on('figures', draw);
+ops.on('happened', oncePerFrame(() => drawTimeline(ops)));
+ops.on('synced', () => requestAnimationFrame(() => requestAnimationFrame(() => announceTimeline(true))));
+
+connection.on('state', ({ phase }) => {
+  main.classList.toggle('is-stale', phase !== 'online');
+  if (phase !== 'online') announceTimeline(false);
+});
+connection.on('session_ended', (reason) => connection.refuse(reason));
+connection.on('refused', (code) => window.location.assign(`/ops/sign-in?reason=${encodeURIComponent(code)}`));
+document.getElementById('ops-sign-out').addEventListener('submit', () => connection.stop());
+
+// The tour begins with what the page has already: its connection, and what it knows of the nodes.
+if (tour) import('../tour/page.js').then(({ startTour }) => startTour(connection.channel('/tour'), ops));
+
+connection.reconnectNow();

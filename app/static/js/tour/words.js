@@ -1,0 +1,78 @@
+/** What the tour says: a step and its figures in sentences. */
+import { waitName } from '../time.js';
+
+const number = new Intl.NumberFormat();
+const clock = new Intl.DateTimeFormat(undefined, { timeStyle: 'medium' });
+const NAMES = { redis: 'Redis', rabbitmq: 'RabbitMQ' };
+const SLOW_BACK_MS = 10_000;
+
+/** Redis, RabbitMQ, or node n1 */
+export const partName = (program) => NAMES[program] ?? `node ${program}`;
+
+const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
+/** 420 ms, or 6.2 s */
+export function delayName(ms) {
+  return ms < 1_000 ? `${number.format(ms)} ms` : `${number.format(Math.round(ms / 100) / 10)} s`;
+}
+
+/** In this step 75 numbers came: none lost, none doubled, 3 late; the slowest took 420 ms. */
+function counted({ received, lost, doubled, late, worst_ms: worstMs }) {
+  const many = (count, word) => `${count ? number.format(count) : 'none'} ${word}`;
+  if (!received) return 'No numbers have come in this step.';
+  return `In this step ${number.format(received)} numbers came: ${many(lost, 'lost')}, ${many(doubled, 'doubled')}, ${many(late, 'late')}; the slowest took ${delayName(worstMs)}.`;
+}
+
+/** What was done, and when it is over. */
+function done({ what, program, state, at_ms: atMs, back_ms: backMs, error }, nowMs) {
+  if (what === 'start') return `Started at ${clock.format(atMs)}.`;
+  const name = partName(program);
+  const frozen = what.startsWith('freeze-');
+  const verb = frozen ? 'frozen' : 'killed';
+  switch (state) {
+    case 'announced': return sentence(`${name} is ${verb} in a moment.`);
+    case 'failed': return sentence(`${name} was not ${verb}: ${error}`);
+    case 'under_way': return sentence(`${name} was ${verb} ${waitName(nowMs - atMs)} ago, and is not back yet.`);
+    case 'missing': return sentence(`${name} was ${verb} at ${clock.format(atMs)}, and has not come back.`);
+    default: {
+      const took = delayName(Math.max(0, backMs - atMs));
+      const back = what === 'kill-node' ? `counting again after ${took}` : frozen ? `went on after ${took}` : `back after ${took}`;
+      return sentence(`${name} was ${verb} at ${clock.format(atMs)}, and ${frozen ? '' : 'was '}${back}.`);
+    }
+  }
+}
+
+/** A step in words, with what was counted since; without figures, what has just happened. */
+export function seen(step, figures, nowMs) {
+  const words = done(step, nowMs);
+  return figures && step.state !== 'announced' && step.state !== 'failed' ? `${words} ${counted(figures)}` : words;
+}
+
+/** The line below the counters. */
+export function soFar({ node, running, ends_ms: endsMs, queue, trouble, sent, figures }, nowMs, online) {
+  if (trouble) return `Nothing can be broken now. ${trouble}`;
+  if (!online) return 'Connecting again. The nodes go on counting.';
+  if (!running) return sent ? 'The numbers have stopped.' : 'No numbers are sent yet.';
+  const speed = figures.received
+    ? `Half of them within ${delayName(figures.half_within_ms)}, 99 of 100 within ${delayName(figures.most_within_ms)}. `
+    : '';
+  const over = queue ? `over ${NAMES[queue] ?? queue}` : 'over no broker now';
+  return `${speed}Told by ${node}, which sends ${over}. Ends in ${waitName(endsMs - nowMs)}.`;
+}
+
+/** Why a step has to wait, or had better: {reason, blocked}. */
+export function wait(what, { running, busy, steps, parts, queue }, refusal) {
+  if (what === 'start') return running ? { reason: 'They run.', blocked: true } : { reason: '', blocked: false };
+  if (!running) return { reason: 'Start the numbers first.', blocked: true };
+  const under = steps.find(({ step }) => step.id === busy)?.step;
+  if (under) return { reason: `Wait until ${partName(under.program)} is back.`, blocked: true };
+  const program = what.split('-')[1];
+  if (program !== 'node' && !parts.some(({ name }) => name === program)) {
+    return { reason: `This cluster has no ${partName(program)} of its own.`, blocked: true };
+  }
+  if (refusal?.what === what) return { reason: refusal.message, blocked: false };
+  if (program === 'redis' && queue && queue !== 'redis') {
+    return { reason: `${NAMES[queue] ?? queue} is in use; Redis is again after ${SLOW_BACK_MS / 1000} s. Better wait.`, blocked: false };
+  }
+  return { reason: '', blocked: false };
+}

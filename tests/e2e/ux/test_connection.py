@@ -1,0 +1,146 @@
+"""The connection goes and comes back: the page tells it calmly, and is quick to be there again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Locator, expect
+
+from tests.e2e.conftest import Meet
+from tests.e2e.ux.clock import Clock
+from tests.e2e.ux.wire import Sent
+from tests.support.browser import Person
+from tests.support.proxy import TcpProxy
+
+NewName = Callable[[str], str]
+
+# A shorter interruption is not told.
+BLIP_MS = 1_000
+# The longest wait between two attempts, and what an attempt may take.
+ATTEMPT_MS = 20_000
+# Notes whether the banner was ever seen, even for a moment.
+WATCH_BANNER = """() => {
+    const banner = document.getElementById('banner');
+    window.bannerWasSeen = false;
+    new MutationObserver(() => { window.bannerWasSeen ||= !banner.hidden; })
+        .observe(banner, {attributes: true, attributeFilter: ['hidden']});
+}"""
+
+
+def comes_with_a_clock(meet: Meet, road: TcpProxy) -> tuple[Person, Clock]:
+    """Ada, whose timers and whose network are in the test's hands."""
+    ada = meet("Ada", signed_in=False, road=road)
+    clock = Clock(ada)
+    ada.sign_in()
+    return ada, clock
+
+
+@contextmanager
+def cut_off(ada: Person, clock: Clock, road: TcpProxy) -> Iterator[None]:
+    """The server is gone, and the page waits some seconds for its next attempt; its clock stands still."""
+    with ada.watch.outage():
+        clock.stop()
+        road.refuse()
+        road.cut()
+        waits = re.compile("Next try in [3-5] s")
+        countdown = ada.page.locator(".banner-countdown")
+        clock.within(
+            ATTEMPT_MS, lambda: waits.search(countdown.text_content() or ""), "the attempts become rare", 100
+        )
+        yield
+
+
+def seconds_left(countdown: Locator) -> int:
+    return int(re.sub(r"\D", "", countdown.inner_text()))
+
+
+def test_05_reconnecting_sends_what_waits_at_once(meet: Meet, road: TcpProxy, new_name: NewName) -> None:
+    bob = meet("Bob")
+    name = new_name("waiting")
+    bob.create_room(name)
+    ada, clock = comes_with_a_clock(meet, road)
+    ada.join_room(name)
+    with cut_off(ada, clock, road):
+        for text in ("First.", "Second."):
+            ada.write(text)
+            clock.at_once(lambda text=text: ada.message(text).count() == 1, "the row")
+            expect(ada.message(text)).to_have_attribute("data-state", "pending")
+        road.resume()
+        ada.find("reconnect-now").click()
+        sent = ada.page.locator('[data-testid="message"][data-state="sent"]')
+        clock.at_once(lambda: sent.count() == 2, "both are sent")
+    expect(bob.find("message")).to_have_count(2)
+    assert bob.messages() == ["First.", "Second."]
+
+
+def test_06_the_banner_is_an_alert_that_counts_down_and_tries_at_once(meet: Meet, road: TcpProxy) -> None:
+    ada, clock = comes_with_a_clock(meet, road)
+    banner = ada.find("connection-banner")
+    expect(banner).to_have_attribute("role", "alert")
+    with cut_off(ada, clock, road):
+        expect(banner).to_be_visible()
+        expect(banner).to_contain_text("Connection lost")
+        countdown = ada.page.locator(".banner-countdown")
+        sentence = banner.locator(".banner-text").element_handle()
+        ada.page.evaluate(
+            "text => new MutationObserver(() => { window.saidAgain = true; })"
+            ".observe(text, {childList: true, characterData: true, subtree: true})",
+            sentence,
+        )
+        before = seconds_left(countdown)
+        clock.run(1_000)
+        assert seconds_left(countdown) == before - 1
+        # A screen reader hears the sentence once, and not each second.
+        assert not ada.page.evaluate("window.saidAgain")
+        expect(countdown).to_have_attribute("aria-hidden", "true")
+        road.resume()
+        ada.find("reconnect-now").click()
+        clock.at_once(banner.is_hidden, "the connection")
+
+
+def test_06_a_blip_is_not_told(meet: Meet, road: TcpProxy) -> None:
+    ada = meet("Ada", signed_in=False, road=road)
+    clock, sent = Clock(ada), Sent(ada)
+    ada.sign_in()
+    ada.page.evaluate(WATCH_BANNER)
+    with ada.watch.outage():
+        clock.stop()
+        assert road.cut()
+        clock.within(BLIP_MS - 100, lambda: len(sent("hello")) == 2, "the next connection", 10)
+        clock.run(5 * BLIP_MS)
+    assert ada.page.evaluate("window.bannerWasSeen") is False
+
+
+def test_07_the_banner_clears_when_traffic_resumes(meet: Meet, road: TcpProxy, new_name: NewName) -> None:
+    bob, ada = meet("Bob"), meet("Ada", road=road)
+    name = new_name("clear")
+    bob.create_room(name)
+    ada.join_room(name)
+    banner = ada.find("connection-banner")
+    with ada.watch.outage():
+        road.refuse()
+        road.cut()
+        expect(banner).to_be_visible()
+        road.resume()
+        expect(banner).to_be_hidden()
+    bob.send("Back again.")
+    expect(ada.message("Back again.")).to_be_visible()
+    expect(banner).to_be_hidden()
+
+
+def test_10_waking_up_reconnects_at_once(meet: Meet, road: TcpProxy) -> None:
+    ada, clock = comes_with_a_clock(meet, road)
+    banner = ada.find("connection-banner")
+    for wake in (
+        # The lid is opened, or the tab is looked at again.
+        "document.dispatchEvent(new Event('visibilitychange'))",
+        # The network is there again.
+        "window.dispatchEvent(new Event('online'))",
+    ):
+        with cut_off(ada, clock, road):
+            road.resume()
+            ada.page.evaluate(wake)
+            clock.at_once(banner.is_hidden, wake)
+        clock.go_on()

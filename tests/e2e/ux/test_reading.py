@@ -1,0 +1,151 @@
+"""Reading: the page scrolls for those who are at the end, keeps the others' place, and knows what is new."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import expect
+
+from tests.e2e.conftest import Meet
+from tests.e2e.ux.people import post
+from tests.support.browser import Person
+from tests.support.proxy import TcpProxy
+from tests.support.waiting import wait_until
+
+NewName = Callable[[str], str]
+
+# More than a window holds, and more than one page of the history.
+LINES = 130
+SCROLL_TOP = "element => element.scrollTop"
+FROM_END = "element => element.scrollHeight - element.scrollTop - element.clientHeight"
+
+
+def with_history(meet: Meet, name: str, lines: int = LINES) -> tuple[Person, Person]:
+    """Ada and Bob in a room of their own, where Bob has written much."""
+    ada, bob = meet("Ada"), meet("Bob")
+    bob.create_room(name)
+    ada.join_room(name)
+    for number in range(1, lines + 1):
+        post(bob, f"Line {number}")
+    for person in (ada, bob):
+        expect(person.message(f"Line {lines}")).to_be_in_viewport()
+    return ada, bob
+
+
+def scroll_up(person: Person, pixels: int = 600) -> None:
+    """Turn the wheel over the messages, until they have moved."""
+    timeline = person.find("timeline")
+    before = timeline.evaluate(SCROLL_TOP)
+    timeline.hover()
+    person.page.mouse.wheel(0, -pixels)
+    wait_until(
+        lambda: timeline.evaluate(SCROLL_TOP) < before or person.page.wait_for_timeout(20), "it scrolls"
+    )
+
+
+def test_11_new_messages_scroll_only_who_is_at_the_end(meet: Meet, new_name: NewName) -> None:
+    ada, bob = with_history(meet, new_name("follow"), 40)
+    scroll_up(ada)
+    place = ada.find("timeline").evaluate(SCROLL_TOP)
+    carl = meet("Carl")
+    carl.join_room(bob.find("room-title").inner_text())
+    carl.send("Who reads this?")
+    expect(bob.message("Who reads this?")).to_be_in_viewport()
+    expect(ada.message("Who reads this?")).to_have_count(1)
+    expect(ada.message("Who reads this?")).not_to_be_in_viewport()
+    assert ada.find("timeline").evaluate(SCROLL_TOP) == place
+    # What one writes oneself one wants to see.
+    ada.send("I do.")
+    expect(ada.message("I do.")).to_be_in_viewport()
+
+
+def test_12_a_button_tells_how_many_are_new_and_jumps(meet: Meet, new_name: NewName) -> None:
+    ada, bob = with_history(meet, new_name("jump"), 40)
+    button = ada.find("new-messages")
+    expect(button).to_be_hidden()
+    scroll_up(ada)
+    for number in range(1, 4):
+        bob.send(f"News {number}")
+        expect(button).to_have_text(f"{number} new")
+    button.click()
+    expect(ada.message("News 3")).to_be_in_viewport()
+    expect(button).to_be_hidden()
+    assert ada.find("timeline").evaluate(FROM_END) <= 1
+    # From there on she follows again.
+    bob.send("News 4")
+    expect(ada.message("News 4")).to_be_in_viewport()
+
+
+def test_13_older_pages_come_without_a_jump_and_end_at_the_beginning(
+    meet: Meet, road: TcpProxy, new_name: NewName
+) -> None:
+    name = new_name("older")
+    bob, ada = meet("Bob"), meet("Ada", road=road)
+    bob.create_room(name)
+    for number in range(1, LINES + 1):
+        post(bob, f"Line {number}")
+    ada.join_room(name)
+    expect(ada.message(f"Line {LINES}")).to_be_in_viewport()
+    loaded = ada.find("message").count()
+    assert loaded < LINES
+    while loaded < LINES:
+        road.blackhole("answers")
+        ada.find("timeline").evaluate("element => { element.scrollTop = 100; }")
+        expect(ada.find("older-loading")).to_be_attached()
+        row = ada.find("message").nth(3)
+        seq = row.get_attribute("data-seq")
+        place = row.bounding_box()
+        road.resume()
+        expect(ada.find("message")).not_to_have_count(loaded)
+        loaded = ada.find("message").count()
+        assert ada.page.locator(f'[data-testid="message"][data-seq="{seq}"]').bounding_box() == place
+    assert ada.messages() == [f"Line {number}" for number in range(1, LINES + 1)]
+    expect(ada.find("beginning")).to_be_attached()
+    expect(ada.find("beginning")).to_contain_text("beginning of the room")
+    ada.find("timeline").evaluate("element => { element.scrollTop = 0; }")
+    expect(ada.find("beginning")).to_be_in_viewport()
+
+
+def test_14_a_room_opens_at_the_first_unread_message(meet: Meet, new_name: NewName) -> None:
+    ada, bob = with_history(meet, new_name("unread"), 30)
+    name = bob.find("room-title").inner_text()
+    ada.open_room("general")
+    for number in range(31, 91):
+        post(bob, f"Line {number}")
+    badge = ada.find(f"room-{name}").get_by_test_id("unread")
+    expect(badge).to_have_text("60")
+    ada.open_room(name)
+    divider = ada.find("new-divider")
+    expect(divider).to_be_in_viewport()
+    expect(divider).to_have_text("New")
+    expect(ada.message("Line 31")).to_be_in_viewport()
+    expect(ada.message("Line 90")).not_to_be_in_viewport()
+    following = divider.locator("xpath=following-sibling::*[1]")
+    expect(following.get_by_test_id("message-text")).to_have_text("Line 31")
+    # Read to the end, and it is not new any more.
+    ada.find("new-messages").click()
+    expect(badge).to_have_count(0)
+    ada.open_room("general")
+    ada.open_room(name)
+    expect(ada.message("Line 90")).to_be_in_viewport()
+    expect(divider).to_have_count(0)
+
+
+def test_15_unread_counts_agree_in_two_tabs(meet: Meet, new_name: NewName) -> None:
+    name = new_name("count")
+    ada, bob = meet("Ada"), meet("Bob")
+    bob.create_room(name)
+    ada.join_room(name)
+    ada.open_room("general")
+    other = meet("Ada", tab_of=ada)
+    other.open_room("general")
+    for number in range(1, 4):
+        bob.send(f"News {number}")
+        for tab in (ada, other):
+            expect(tab.find(f"room-{name}").get_by_test_id("unread")).to_have_text(str(number))
+            expect(tab.page).to_have_title(re.compile(rf"^\({number}\) #general"))
+    other.open_room(name)
+    for tab in (ada, other):
+        expect(tab.find(f"room-{name}").get_by_test_id("unread")).to_have_count(0)
+        expect(tab.page).to_have_title(re.compile(r"^#"))

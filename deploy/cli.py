@@ -157,7 +157,7 @@ def remove(node_id: str, folder: Path) -> None:
     machine.remove_node(node_id)
     click.echo(f"{node_id} has left.")
     if machine.environment().get("MARKET_NODE") == node_id:
-        click.echo(f"{node_id} had the market (MARKET_NODE): there are no prices now.")
+        click.echo(f"{node_id} had the market (MARKET_NODE): there are no new prices now.")
 
 
 @main.command("exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})

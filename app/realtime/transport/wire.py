@@ -260,7 +260,8 @@ class Wire:
 
     def _be_patient(self, times: int = 1) -> None:
         timer = gevent.get_hub().loop.timer(GOODBYE_SECONDS)
-        timer.start(self._late, timer, self.buffered, times)
+        # `update`: after a long turn the loop's clock is behind, and the time would be over at once.
+        timer.start(self._late, timer, self.buffered, times, update=True)
 
     def _late(self, timer: Any, buffered: int, times: int) -> None:
         timer.close()

@@ -146,12 +146,13 @@ def test_a_parser_leaves_nothing_behind(wire: Wire) -> None:
 
 def test_what_is_left_is_written_before_the_end(client: socket.socket, wire: Wire, owner: Owner) -> None:
     # A turn that takes long, as a collector's pause may: the loop's clock is behind then.
-    gevent.sleep(0)
+    gevent.sleep(0.001)
     _native_sleep(GOODBYE_SECONDS * 1.2)
     wire.write(b"z" * 1_000_000)
     wire.finish(CloseCode.NORMAL_CLOSURE)
     assert owner.told[-1] == "ended"
     wire.write(b"too late")
+    gevent.sleep(0.001)
     data = read(client, 1_000_004)
     assert data == b"z" * 1_000_000 + bytes([0x88, 2, 3, 0xE8])
     with gevent.Timeout(WAIT_SECONDS):

@@ -38,7 +38,8 @@ export class Place {
 
   toEnd() {
     this.followsEnd = true;
-    this.#moveTo(this.fromTop + this.#fromEnd);
+    // A pixel may be the beginning of a scroll by keys, which setting the position would end.
+    if (this.#fromEnd > 1) this.#moveTo(this.fromTop + this.#fromEnd);
   }
 
   /** Put `element` near the top, with a little of what comes before it. */
@@ -54,6 +55,8 @@ export class Place {
    * @param {() => void} change
    */
   keep(rows, change) {
+    // The reader may have begun to scroll, and its event not have come yet.
+    if (this.isShown && this.fromTop < this.#scrollTop) this.#notice();
     const anchor = this.followsEnd ? null : this.#findAnchor(rows);
     change();
     if (this.followsEnd) this.toEnd();

@@ -54,7 +54,7 @@ faults-short: $(VENV)/.installed-dev packages ## the most telling failures of br
 faults: $(VENV)/.installed-dev packages ## every failure of a broker at full length (20 min); writes docs/reliability.md
 	$(BIN)/python -m pytest tests/faults --full --fault-report docs/reliability.md
 
-deployment: $(VENV)/.installed-dev packages ## tests of nginx, supervisor and several nodes under load
+deployment: $(VENV)/.installed-dev packages $(NODE_MODULES) ## tests of nginx, supervisor and several nodes under load
 	$(BIN)/python -m pytest tests/deploy -m "not soak"
 
 soak: $(VENV)/.installed-dev packages $(NODE_MODULES) ## the same with full numbers: 300 clients, minutes long

@@ -7,9 +7,11 @@ import signal
 from collections.abc import Callable, Iterator
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from deploy.machine import Machine
 from tests.deploy.load import Scale, wait_for_new_clients
+from tests.support.browser import launch
 from tests.support.certificates import Certificate, make_certificate
 from tests.support.crowd import Crowd
 from tests.support.nginx import sticky_program
@@ -29,6 +31,15 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
 def new_nginx() -> str:
     """An nginx that knows `sticky`."""
     return sticky_program()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. Playwright runs an event loop in this thread, so no longer than these tests need it."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright)
+        yield browser
+        browser.close()
 
 
 # Under load: hundreds of clients around a whole cluster. What `scale` is, the tests say (load.py).

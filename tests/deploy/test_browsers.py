@@ -9,11 +9,11 @@ import sys
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from deploy import asking
 from deploy.machine import Machine
-from tests.support.browser import OUTAGE, Person, launch
+from tests.support.browser import OUTAGE, Person
 from tests.support.servers import ROOMY_RATES, ROOT
 from tests.support.waiting import wait_until
 
@@ -39,15 +39,6 @@ Brokers = tuple[str, ...]
 def with_brokers(*choices: Brokers) -> pytest.MarkDecorator:
     """Run a test around a cluster with each of these."""
     return pytest.mark.parametrize("machine", choices, indirect=True, ids="+".join)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Chromium. Playwright runs an event loop in this thread, so no longer than these tests need it."""
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

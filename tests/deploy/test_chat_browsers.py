@@ -10,11 +10,11 @@ import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect, sync_playwright
+from playwright.sync_api import Browser, expect
 
 from deploy import asking
 from deploy.machine import Machine
-from tests.support.browser import Person, launch
+from tests.support.browser import Person
 from tests.support.proxy import TcpProxy
 from tests.support.servers import HOST, ROOMY_RATES, ROOT
 from tests.support.waiting import wait_until
@@ -26,14 +26,6 @@ pytestmark = pytest.mark.timeout(300)
 SETTINGS = {"APP_ENV": "testing", **ROOMY_RATES, "CHAT_NAME_LEASE_SECONDS": "0"}
 
 Arrive = Callable[..., Person]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

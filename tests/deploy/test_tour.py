@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from config.ops import DEFAULT_ADMIN_TOKEN
 from deploy import asking
 from deploy.machine import Machine
-from tests.support.browser import DESKTOP, Watch, launch
+from tests.support.axe import serious
+from tests.support.browser import DESKTOP, Watch
 from tests.support.servers import ROOMY_RATES, ROOT
 from tests.support.waiting import wait_until
 
@@ -29,14 +30,6 @@ SETTINGS = {
 AGAIN_SECONDS = 90.0
 AGAIN_MS = AGAIN_SECONDS * 1000
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch(playwright)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +113,7 @@ def stopped(machine: Machine, program: str) -> bool:
 
 def test_the_whole_tour(operators: list[Operator], browser: Browser, machine: Machine) -> None:
     guide, other = operators
+    assert not serious(guide.page)
     guide.press("start")
     for operator in operators:
         expect(operator.find("tour-received")).not_to_have_text("–")
@@ -133,6 +127,7 @@ def test_the_whole_tour(operators: list[Operator], browser: Browser, machine: Ma
     guide.press("freeze-redis")
     wait_until(lambda: stopped(machine, "redis"), "Redis is frozen")
     expect(other.find("tour-parts")).to_contain_text("frozen")
+    assert not serious(other.page)
     for operator in operators:
         operator.sees("freeze-redis", "Redis was frozen at .* went on after")
     assert not stopped(machine, "redis")
@@ -159,6 +154,7 @@ def test_the_whole_tour(operators: list[Operator], browser: Browser, machine: Ma
     other.find("tour-stop").click()
     for operator in operators:
         expect(operator.find("tour-line")).to_have_text("The numbers have stopped.")
+        assert not serious(operator.page)
         operator.sees_nothing_lost()
     # The last reports come after the stop, and whoever was started again knows those from before.
     newcomer = Operator(browser, machine, "n1")

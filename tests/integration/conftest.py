@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator  # noqa: E402
 import pytest  # noqa: E402
 
 from tests.support.clients import People  # noqa: E402
+from tests.support.rabbitmq import RabbitMQ  # noqa: E402
+from tests.support.redis import Redis  # noqa: E402
 from tests.support.servers import Node, Postgres  # noqa: E402
 
 API_TOKEN = "an-api-token-for-the-tests-of-32-characters"
@@ -57,6 +59,13 @@ def node() -> Iterator[Node]:
     with Node(CHAT_NAME_LEASE_SECONDS="0", API_TOKEN=API_TOKEN, MARKET_SOURCE="random-walk") as node:
         yield node
         assert_no_traceback(node)
+
+
+@pytest.fixture(scope="module")
+def brokers() -> Iterator[tuple[Redis, RabbitMQ]]:
+    """Redis and RabbitMQ, which a test may kill and start again."""
+    with Redis() as redis, RabbitMQ() as rabbitmq:
+        yield redis, rabbitmq
 
 
 @pytest.fixture

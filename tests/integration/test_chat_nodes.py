@@ -18,12 +18,6 @@ SECRET = "a-secret-of-the-channel-for-the-tests-of-this-file"
 
 
 @pytest.fixture(scope="module")
-def brokers() -> Iterator[tuple[Redis, RabbitMQ]]:
-    with Redis() as redis, RabbitMQ() as rabbitmq:
-        yield redis, rabbitmq
-
-
-@pytest.fixture(scope="module")
 def nodes(postgres: Postgres, brokers: tuple[Redis, RabbitMQ]) -> Iterator[list[Node]]:
     database_url = postgres.create_database()
     settings = {

@@ -20,12 +20,6 @@ Brokers = tuple[Redis, RabbitMQ]
 
 
 @pytest.fixture(scope="module")
-def brokers() -> Iterator[Brokers]:
-    with Redis() as redis, RabbitMQ() as rabbitmq:
-        yield redis, rabbitmq
-
-
-@pytest.fixture(scope="module")
 def nodes(brokers: Brokers) -> Iterator[list[Node]]:
     settings = {
         "MESSAGE_QUEUE": ",".join([brokers[0].url, brokers[1].url()]),

@@ -25,12 +25,6 @@ Operate = Callable[[Node], Client]
 
 
 @pytest.fixture(scope="module")
-def brokers() -> Iterator[tuple[Redis, RabbitMQ]]:
-    with Redis() as redis, RabbitMQ() as rabbitmq:
-        yield redis, rabbitmq
-
-
-@pytest.fixture(scope="module")
 def nodes(postgres: Postgres, brokers: tuple[Redis, RabbitMQ]) -> Iterator[list[Node]]:
     settings = {
         "MESSAGE_QUEUE": ",".join([brokers[0].url, brokers[1].url()]),

@@ -145,3 +145,15 @@ def person(app: Flask) -> Iterator[Callable[[str], Person]]:
     for somebody in people:
         if somebody.socket.is_connected("/chat"):
             somebody.socket.disconnect("/chat")
+
+
+@pytest.fixture
+def ada(person: Callable[[str], Person]) -> Person:
+    """Somebody."""
+    return person("Ada")
+
+
+@pytest.fixture
+def bob(person: Callable[[str], Person]) -> Person:
+    """Somebody else."""
+    return person("Bob")

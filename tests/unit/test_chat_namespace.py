@@ -20,16 +20,6 @@ def code(answer: dict[str, Any]) -> str:
     return str(answer["error"]["code"])
 
 
-@pytest.fixture
-def ada(person: SignIn) -> Person:
-    return person("Ada")
-
-
-@pytest.fixture
-def bob(person: SignIn) -> Person:
-    return person("Bob")
-
-
 def send(somebody: Person, text: str, client_id: str = "m1", room: int = 1) -> dict[str, Any]:
     return somebody.ask("send", {"room": room, "client_id": client_id, "text": text})
 

@@ -19,16 +19,6 @@ TOKEN = "t" * 40
 
 
 @pytest.fixture
-def ada(person: SignIn) -> Person:
-    return person("Ada")
-
-
-@pytest.fixture
-def bob(person: SignIn) -> Person:
-    return person("Bob")
-
-
-@pytest.fixture
 def eve(person: SignIn) -> Person:
     return person("Eve")
 

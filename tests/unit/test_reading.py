@@ -4,21 +4,9 @@ import secrets
 from collections.abc import Callable
 from typing import Any
 
-import pytest
-
 from tests.unit.conftest import MakeApp, Person
 
 SignIn = Callable[[str], Person]
-
-
-@pytest.fixture
-def ada(person: SignIn) -> Person:
-    return person("Ada")
-
-
-@pytest.fixture
-def bob(person: SignIn) -> Person:
-    return person("Bob")
 
 
 def code(answer: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from app.realtime import presence
+from app.realtime import presence_messages
 from app.realtime.presence import Member, Presence
 
 CLIENTS = 5_000
@@ -28,7 +28,7 @@ def timed(work: Callable[[], object]) -> float:
 
 def travel(node: Presence) -> list[bytes]:
     """What a node has to say, as the queue carries it."""
-    parcels = [msgspec.msgpack.encode(presence.encode(message)) for message in node.outgoing]
+    parcels = [msgspec.msgpack.encode(presence_messages.encode(message)) for message in node.outgoing]
     node.outgoing.clear()
     return parcels
 
@@ -36,7 +36,7 @@ def travel(node: Presence) -> list[bytes]:
 def take(node: Presence, origin: str, parcels: list[bytes]) -> None:
     """Let another node take it, and forget what its listeners would be told."""
     for parcel in parcels:
-        node.take(origin, presence.decode(msgspec.msgpack.decode(parcel)), time.monotonic())
+        node.take(origin, presence_messages.decode(msgspec.msgpack.decode(parcel)), time.monotonic())
     node.moved.clear()
 
 
@@ -69,7 +69,7 @@ def main() -> None:
     bytes_each = sum(map(len, parcels)) / CLIENTS
     print(f"  at another node        {there / CLIENTS * 1e6:6.1f} us each, {bytes_each:.0f} bytes")
 
-    first.take("n3", presence.Ask([]), time.monotonic())
+    first.take("n3", presence_messages.Ask([]), time.monotonic())
     answering = timed(lambda: first.tick(time.monotonic(), ["n3"], hearing=True))
     state = travel(first)
     joining = [timed(functools.partial(take, third, "n1", [part])) for part in state]

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.realtime import presence
+from app.realtime import presence_messages
 from app.realtime.errors import NotSerializable
-from app.realtime.presence import Member, Moved, Presence, Room
+from app.realtime.presence import Member, Moved, Presence, Room, User
 
 if TYPE_CHECKING:
     from app.realtime.local import LocalManager
@@ -59,7 +59,7 @@ class PresenceKeeper:
 
     # This node's own clients.
 
-    def announce(self, sid: str, namespace: str, user: presence.User) -> None:
+    def announce(self, sid: str, namespace: str, user: User) -> None:
         """Say who a client of this node is; from now on all nodes know where it is.
 
         :raises NotSerializable: when the user's id or name cannot travel.
@@ -140,7 +140,7 @@ class PresenceKeeper:
     def take(self, origin: str, data: Any) -> None:
         """Take what another node tells."""
         try:
-            message = presence.decode(data)
+            message = presence_messages.decode(data)
         except msgspec.ValidationError:
             self.malformed += 1
             logger.warning("presence of %s is not understood: another version?", origin)
@@ -185,7 +185,7 @@ class PresenceKeeper:
             self._state.outgoing.clear()
         for message in messages:
             try:
-                self._tell(presence.encode(message))
+                self._tell(presence_messages.encode(message))
             except Exception as error:
                 # The queue is full or closed: the next beat says that something is missing.
                 logger.warning("presence could not be told: %s", error)

@@ -8,8 +8,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from app.realtime import presence
-from app.realtime.presence import ASK_SECONDS, BEAT_SECONDS, GONE_SECONDS, Member, Presence, Room
+from app.realtime import presence_messages as messages
+from app.realtime.presence import (
+    ASK_SECONDS,
+    BEAT_SECONDS,
+    DROPPED_AT_ONCE,
+    GONE_SECONDS,
+    Member,
+    Presence,
+    Room,
+)
 
 CHAT = "/chat"
 ADA, BOB, CID = Member("a", "Ada"), Member("b", "bob"), Member("c", "Cid")
@@ -55,7 +63,7 @@ class Cluster:
         """Put what a node has to say onto the network, as it travels."""
         node = self.nodes[name]
         for message in node.outgoing:
-            data = msgspec.msgpack.decode(msgspec.msgpack.encode(presence.encode(message)))
+            data = msgspec.msgpack.decode(msgspec.msgpack.encode(messages.encode(message)))
             self.network += [(node.origin, to, data) for to in self.nodes if to != name]
         node.outgoing.clear()
         for move in node.moved:
@@ -67,7 +75,7 @@ class Cluster:
 
     def deliver(self, index: int, *, keep: bool = False) -> None:
         origin, to, data = self.network[index] if keep else self.network.pop(index)
-        self.nodes[to].take(origin, presence.decode(data), self.now)
+        self.nodes[to].take(origin, messages.decode(data), self.now)
         self.collect(to)
 
     def tick(self, name: str, *, hearing: bool = True) -> None:
@@ -327,7 +335,7 @@ def test_a_lost_goodbye_is_noticed_too(cluster: Cluster) -> None:
 def test_what_comes_again_or_too_early_changes_nothing(cluster: Cluster) -> None:
     node = cluster.nodes["n1"]
 
-    def say() -> list[presence.Message]:
+    def say() -> list[messages.Message]:
         node.publish()
         said = list(node.outgoing)
         cluster.collect("n1")
@@ -392,14 +400,14 @@ def test_messages_are_small_whatever_happens_at_once() -> None:
     for number in range(5_000):
         node.connect(CHAT, f"sid-{number}", Member(f"id-{number}", "Somebody"))
     node.publish()
-    sizes = [len(msgspec.msgpack.encode(presence.encode(message))) for message in node.outgoing]
+    sizes = [len(msgspec.msgpack.encode(messages.encode(message))) for message in node.outgoing]
     assert len(sizes) > 2
-    assert max(sizes) < presence.MESSAGE_BYTES * 1.1
+    assert max(sizes) < messages.MESSAGE_BYTES * 1.1
     for number in range(5_000):
         node.disconnect(CHAT, f"sid-{number}")
     node.outgoing.clear()
     node.publish()
-    assert max(len(msgspec.msgpack.encode(presence.encode(m))) for m in node.outgoing) < 20_000
+    assert max(len(msgspec.msgpack.encode(messages.encode(m))) for m in node.outgoing) < 20_000
     assert node.digest == 0
 
 
@@ -425,11 +433,11 @@ def test_while_there_is_nobody_else_nothing_gathers() -> None:
     node.connect(CHAT, "a1", ADA)
     node.begin("n1")
     node.publish()
-    assert [m.entries[0].sid for m in node.outgoing if isinstance(m, presence.Delta)] == ["a1"]
+    assert [m.entries[0].sid for m in node.outgoing if isinstance(m, messages.Delta)] == ["a1"]
 
 
 def test_a_large_node_that_is_gone_goes_in_pieces(cluster: Cluster) -> None:
-    many = 3 * presence.DROPPED_AT_ONCE
+    many = 3 * DROPPED_AT_ONCE
     for number in range(many):
         cluster.nodes["n1"].connect(CHAT, f"sid-{number}", Member(f"id-{number}", "Somebody"))
     cluster.settle(1.0)
@@ -441,23 +449,23 @@ def test_a_large_node_that_is_gone_goes_in_pieces(cluster: Cluster) -> None:
         more = node.tick(cluster.now, (), hearing=True)
         if (gone := sum(not move.here for move in node.moved)) > 0:
             pieces += 1
-            assert gone <= presence.DROPPED_AT_ONCE
+            assert gone <= DROPPED_AT_ONCE
         node.moved.clear()
     assert pieces == 3
 
 
 def test_a_node_that_comes_back_while_it_is_given_up_is_whole_again(cluster: Cluster) -> None:
-    for number in range(3 * presence.DROPPED_AT_ONCE):
+    for number in range(3 * DROPPED_AT_ONCE):
         cluster.nodes["n1"].connect(CHAT, f"sid-{number}", Member(f"id-{number}", "Somebody"))
     cluster.settle(1.0)
     node = cluster.nodes["n2"]
     for _ in range(int(GONE_SECONDS / STEP_SECONDS) + 1):
         cluster.now += STEP_SECONDS
         node.tick(cluster.now, (), hearing=True)
-    assert 0 < node.where.count(None, CHAT) < 3 * presence.DROPPED_AT_ONCE
+    assert 0 < node.where.count(None, CHAT) < 3 * DROPPED_AT_ONCE
     cluster.collect("n2")
     cluster.settle()
-    assert node.where.count(None, CHAT) == 3 * presence.DROPPED_AT_ONCE
+    assert node.where.count(None, CHAT) == 3 * DROPPED_AT_ONCE
 
 
 def test_clients_that_were_not_announced_are_no_concern() -> None:
@@ -472,4 +480,4 @@ def test_clients_that_were_not_announced_are_no_concern() -> None:
 @pytest.mark.parametrize("data", [None, [], {}, ["d"], ["d", "1", [], []], ["z", 1], ["b", 1], [1, 2]])
 def test_what_is_no_message_is_refused(data: object) -> None:
     with pytest.raises(msgspec.ValidationError):
-        presence.decode(data)
+        messages.decode(data)

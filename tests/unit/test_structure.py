@@ -71,6 +71,8 @@ def test_dependencies_point_one_way(path: Path) -> None:
         "board.py",
         "sources.py",
         "presence.py",
+        "presence_messages.py",
+        "whereabouts.py",
     ):
         assert not under(names, "flask", "flask_socketio", "flask_sqlalchemy", "app.extensions")
 

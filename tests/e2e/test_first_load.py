@@ -22,6 +22,7 @@ def test_the_first_load_is_small(meet: Meet, browser: Browser) -> None:
     sizes = "\n".join(f"{size:8} {url}" for url, size in sorted(load.bytes.items(), key=lambda it: -it[1]))
     assert any("chat/page.js" in url for url in load.bytes), sizes
     assert any("socket.io" in url for url in load.bytes), sizes
+    assert sum("inter.woff2" in url for url in load.bytes) == 1, f"one address of the typeface:\n{sizes}"
     assert load.total_bytes < FIRST_LOAD_MAX_BYTES, sizes
 
 

@@ -16,6 +16,15 @@ def test_nobody_sees_the_chat_without_a_name(meet: Meet) -> None:
     expect(ada.find("name-input")).to_be_focused()
 
 
+def test_the_first_page_says_where_one_is(meet: Meet) -> None:
+    ada = meet("Ada", signed_in=False)
+    ada.page.goto(f"{ada.url}/sign-in")
+    expect(ada.page.get_by_role("main")).to_contain_text("Realtime")
+    ada.find("go-market").click()
+    expect(ada.page).to_have_url(f"{ada.url}/market")
+    expect(ada.find("market-table")).to_be_visible()
+
+
 def test_signing_in_and_out(meet: Meet) -> None:
     ada = meet("Ada")
     expect(ada.page).to_have_url(re.compile(rf"^{re.escape(ada.url)}/"))

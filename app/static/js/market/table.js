@@ -30,6 +30,7 @@ export class MarketTable {
       if (!event.target.closest('a')) event.target.closest('tr')?.querySelector('a').click();
     });
     this.#body.addEventListener('keydown', (event) => this.#walk(event));
+    this.#table.querySelector('[data-sort="change"]').title = 'Since the opening';
     this.#markSort();
   }
 

@@ -43,6 +43,11 @@ def refuse_other_sites() -> None:
         raise EventError("forbidden", "This request was sent by a page of another site.")
 
 
+def _kept(endpoint: str) -> str:
+    """The address of a page, with what is kept of the one in hand: `?tour`, which `make cluster` prints."""
+    return url_for(endpoint) + ("?tour" if "tour" in request.args else "")
+
+
 def _access() -> Access:
     return current_app.extensions["operator_access"]  # type: ignore[no-any-return]
 
@@ -51,7 +56,7 @@ def _access() -> Access:
 def index() -> ResponseReturnValue:
     """Show the state of all nodes."""
     if _access().remembered() is None:
-        return redirect(url_for("ops.sign_in"))
+        return redirect(_kept("ops.sign_in"))
     return render_template("ops.html")
 
 
@@ -68,7 +73,7 @@ def do_sign_in() -> ResponseReturnValue:
         operator = _access().check(request.form.get("token", "").strip(), request.remote_addr or "")
     except EventError as error:
         return _sign_in_page(error.message, CODES[error.code].http_status)
-    response = redirect(url_for("ops.index"), 303)
+    response = redirect(_kept("ops.index"), 303)
     _access().remember(response, operator)
     log.info("operator signed in", operator=operator.id, address=request.remote_addr)
     return response

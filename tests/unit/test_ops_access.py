@@ -45,6 +45,15 @@ def test_development_shows_its_token_and_lets_it_in(client: FlaskClient) -> None
     assert DEFAULT_ADMIN_TOKEN not in page.text
 
 
+def test_the_tours_address_outlives_the_sign_in_and_nothing_else_does(client: FlaskClient) -> None:
+    asked = client.get("/ops?tour&next=//elsewhere.example")
+    assert asked.location == "/ops/sign-in?tour"
+    assert 'action="/ops/sign-in?tour"' in client.get(asked.location).text
+    assert 'action="/ops/sign-in?tour"' in client.post(asked.location, data={"token": "guess"}).text
+    response = client.post(asked.location, data={"token": DEFAULT_ADMIN_TOKEN})
+    assert response.location == "/ops?tour"
+
+
 def test_a_token_of_ones_own_is_not_shown(make_app: MakeApp) -> None:
     client = make_app(admin_token=TOKEN).test_client()
     assert TOKEN not in client.get("/ops/sign-in").text

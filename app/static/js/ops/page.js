@@ -32,10 +32,14 @@ connection.on('state', ({ phase }) => {
   if (phase !== 'online') announceTimeline(false);
 });
 connection.on('session_ended', (reason) => connection.refuse(reason));
-connection.on('refused', (code) => window.location.assign(`/ops/sign-in?reason=${encodeURIComponent(code)}`));
+connection.on('refused', (code) => {
+  const query = new URLSearchParams(window.location.search); // which says whether the tour is open
+  query.set('reason', code);
+  window.location.assign(`/ops/sign-in?${query}`);
+});
 document.getElementById('ops-sign-out').addEventListener('submit', () => connection.stop());
 
-// The tour begins with what the page has already: its connection, and what it knows of the nodes.
-if (tour) import('../tour/page.js').then(({ startTour }) => startTour(connection.channel('/tour'), ops));
+// The tour begins with what the page has already: its connection.
+if (tour) import('../tour/page.js').then(({ startTour }) => startTour(connection.channel('/tour')));
 
 connection.reconnectNow();

@@ -54,6 +54,8 @@ class OpsService:
         self._number = self._happenings = 0
         self._listening = False
         self._state = here.state
+        # Brokers that have been up since they were last down.
+        self._reached: set[str] = set()
         # Those who see what happens must not wait for room in the outbox.
         self._to_tell: dict[str, Happening] = {}
         self._not_understood: set[str] = set()
@@ -177,7 +179,12 @@ class OpsService:
 
     def queue_event(self, event: QueueEvent) -> None:
         """The queue of this node has changed."""
+        state = event.state
         match event.kind:
+            case "state" if state == "silent" and event.broker not in self._reached:
+                # Until it is heard for the first time, nothing can come back: that is no alarm.
+                state = "connecting"
+                words = f"{event.broker} is not connected yet"
             case "state":
                 reason = "" if event.detail == event.state else f": {event.detail}"
                 words = f"{event.broker} is {event.state}{reason}"
@@ -185,7 +192,11 @@ class OpsService:
                 words = f"{event.broker} is used: {event.detail}"
             case _:
                 words = f"{event.kind}: {event.detail}"
-        self.happened(int(event.at * 1000), event.kind, words, broker=event.broker, state=event.state)
+        if event.broker and state == "up":
+            self._reached.add(event.broker)
+        elif event.broker and state == "down":
+            self._reached.discard(event.broker)
+        self.happened(int(event.at * 1000), event.kind, words, broker=event.broker, state=state)
 
     @property
     def name(self) -> str:

@@ -72,7 +72,7 @@ def broker(operator: Person, name: str) -> Locator:
     return operator.page.locator(f"[data-testid=ops-broker][data-broker={name}]")
 
 
-def happened(operator: Person, words: str) -> Locator:
+def happened(operator: Person, words: str | re.Pattern[str]) -> Locator:
     return operator.find("ops-happening").filter(has_text=words)
 
 
@@ -94,6 +94,12 @@ def test_signing_in_and_out(browser: Browser, nodes: list[Node]) -> None:
     operator.find("token-input").press("Enter")
     expect(operator.find("ops-headline")).to_contain_text("2 nodes")
     expect(operator.find("go-operations")).to_have_attribute("aria-current", "page")
+    page.goto(f"{nodes[0].url}/ops?tour")
+    operator.context.clear_cookies()
+    page.reload()
+    operator.find("ops-sign-in-button").click()
+    expect(operator.find("ops-headline")).to_contain_text("2 nodes")
+    assert page.url == f"{nodes[0].url}/ops?tour"
     operator.find("ops-sign-out").click()
     expect(operator.find("ops-sign-in-error")).to_have_text("You have signed out.")
     page.goto(f"{nodes[0].url}/ops")
@@ -121,6 +127,8 @@ def test_every_node_has_a_card_and_every_figure_a_place(operate: Operate) -> Non
     expect(operator.find("tile-clients")).to_have_text(re.compile(r"^[1-9]\d*$"))
     expect(operator.find("tile-events")).to_have_text(re.compile(r"^\d+\.\d$"))
     expect(happened(operator, "n2: Started.")).to_have_count(1)
+    expect(card(operator, "n1").locator("[title^=Start]")).to_have_text(re.compile(r"^code \w+$"))
+    expect(operator.find("switch-auto")).to_be_hidden()
 
 
 SHIFTS = """() => { window.shift = 0; new PerformanceObserver(list => {
@@ -144,14 +152,13 @@ def test_nothing_moves_when_figures_change(operate: Operate) -> None:
 def test_a_broker_dies_and_comes_back(operate: Operate, brokers: tuple[Redis, RabbitMQ]) -> None:
     operator = operate()
     brokers[0].kill()
-    expect(broker(operator, "redis").get_by_test_id("broker-state")).to_contain_text("down since")
+    expect(broker(operator, "redis").get_by_test_id("broker-state")).to_contain_text("down for")
     expect(broker(operator, "rabbitmq").get_by_test_id("broker-state")).to_have_text("in use")
-    expect(operator.find("ops-headline")).to_have_text(
-        "redis does not work for all. Messages go over rabbitmq."
-    )
+    expect(operator.find("ops-headline")).to_have_text("Redis is down; messages go over RabbitMQ.")
+    expect(operator.find("ops-headline")).to_have_attribute("data-state", "warning")
     for name in ("n1", "n2"):
-        expect(happened(operator, f"{name}: rabbitmq is used").first).to_be_visible()
-        expect(happened(operator, f"{name}: redis is down").first).to_be_visible()
+        expect(happened(operator, re.compile(f"{name}.*: RabbitMQ is used")).first).to_be_visible()
+        expect(happened(operator, re.compile(f"{name}.*: Redis is down")).first).to_be_visible()
     brokers[0].start()
     expect(broker(operator, "redis").get_by_test_id("broker-state")).to_have_text("in use")
     expect(operator.find("ops-headline")).to_contain_text("All is well")
@@ -163,7 +170,7 @@ def test_no_broker_works(operate: Operate, brokers: tuple[Redis, RabbitMQ]) -> N
         each.kill()
     try:
         expect(operator.find("ops-headline")).to_contain_text("No broker works: you see n1 alone")
-        expect(card(operator, "n2").get_by_test_id("node-state")).to_contain_text("silent since")
+        expect(card(operator, "n2").get_by_test_id("node-state")).to_contain_text("silent for")
         expect(card(operator, "n2").get_by_test_id("node-drain")).to_be_disabled()
     finally:
         for each in brokers:
@@ -177,21 +184,22 @@ def test_switching_the_queue(operate: Operate) -> None:
     prefer = broker(operator, "rabbitmq").get_by_test_id("broker-prefer")
     prefer.focus()
     operator.page.keyboard.press("Enter")
-    expect(operator.find("confirm-dialog")).to_contain_text("Prefer rabbitmq on all nodes?")
+    expect(operator.find("confirm-dialog")).to_contain_text("Prefer RabbitMQ on all nodes?")
     operator.page.keyboard.press("Escape")
     expect(operator.find("confirm-dialog")).to_be_hidden()
     expect(prefer).to_be_focused()
     expect(broker(operator, "redis").get_by_test_id("broker-state")).to_have_text("in use")
     operator.page.keyboard.press("Enter")
-    confirm(operator, "Prefer rabbitmq on all nodes?")
-    expect(operator.find("ops-outcome")).to_have_text("Done: all nodes prefer rabbitmq, and use it.")
+    confirm(operator, "Prefer RabbitMQ on all nodes?")
+    expect(operator.find("ops-outcome")).to_have_text("Done: all nodes prefer RabbitMQ, and use it.")
     expect(broker(operator, "rabbitmq").get_by_test_id("broker-state")).to_have_text("in use")
-    expect(operator.find("queue-note")).to_contain_text("rabbitmq is preferred by hand")
-    expect(happened(operator, "An operator asked all nodes to prefer rabbitmq.").first).to_be_visible()
+    expect(operator.find("queue-note")).to_contain_text("RabbitMQ is preferred by hand")
+    expect(happened(operator, "An operator asked all nodes to prefer RabbitMQ.").first).to_be_visible()
     operator.find("switch-auto").click()
     confirm(operator, "Back to the configured order?")
-    expect(operator.find("ops-outcome")).to_have_text("Done: all nodes prefer redis, and use it.")
-    expect(operator.find("queue-note")).to_contain_text("in the configured order")
+    expect(operator.find("ops-outcome")).to_have_text("Done: all nodes prefer Redis, and use it.")
+    expect(operator.find("queue-note")).to_have_text("Failover, in the configured order.")
+    expect(operator.find("switch-auto")).to_be_hidden()
 
 
 def test_draining_a_node_and_letting_it_serve_again(operate: Operate) -> None:
@@ -222,7 +230,7 @@ def test_the_page_goes_on_at_another_node_when_its_own_dies(operate: Operate, no
             road.target = (HOST, nodes[1].port)
             road.start()
             expect(card(operator, "n2").get_by_text("serves you")).to_be_visible()
-            expect(card(operator, "n1").get_by_test_id("node-state")).to_contain_text("silent since")
+            expect(card(operator, "n1").get_by_test_id("node-state")).to_contain_text("silent for")
             expect(happened(operator, "n1: Not heard for 3 s.").first).to_be_visible()
             nodes[0].start()
             expect(operator.find("ops-headline")).to_contain_text("All is well")
@@ -241,6 +249,60 @@ def test_a_session_that_ends_asks_for_the_token(browser: Browser) -> None:
         # Nobody touches anything: the server ends it.
         expect(operator.find("ops-sign-in-error")).to_contain_text("Your time is over")
         operator.close()
+
+
+SAYINGS = """async entries => {
+    const {drawTimeline} = await import('/static/js/ops/timeline.js');
+    drawTimeline({timeline: entries.map(([at_ms, node, kind, state, words], at) =>
+        ({key: `${at}`, at_ms, node, kind, state, words, broker: kind === 'state' ? 'redis' : null}))});
+    return [...document.querySelectorAll('.ops-happening')]
+        .map(row => `${row.dataset.tone} ${row.querySelector('.ops-happening-body').innerText}`);
+}"""
+
+
+def test_what_several_nodes_saw_at_once_is_one_row(operate: Operate) -> None:
+    operator = operate()
+    newest_first = [
+        (9_000, "n1", "state", "up", "redis is up"),
+        (8_500, "n1", "state", "silent", "redis is silent: nothing came back"),
+        (8_000, "n1", "state", "up", "redis is up"),
+        (4_000, "n3", "state", "down", "redis is down: refused"),  # too late
+        (2_500, "n1", "state", "down", "redis is down: closed"),
+        (2_000, "n1", "active", "up", "rabbitmq is used: redis is down"),
+        (1_900, "n2", "active", "up", "rabbitmq is used: redis is silent"),
+        (1_000, "n2", "state", "down", "redis is down: redis://h failed"),
+    ]
+    assert operator.page.evaluate(SAYINGS, newest_first) == [
+        "good n1: Redis is up",
+        "warning n1: Redis is silent: nothing came back",
+        "good n1: Redis is up",
+        "bad n3: Redis is down: refused",
+        "used n1: RabbitMQ is used: Redis is down",
+        "used n2: RabbitMQ is used: Redis is silent",
+        "bad n1, n2: Redis is down: redis://h failed",
+    ]
+
+
+PROBLEMS = """async states => {
+    const {drawOverview} = await import('/static/js/ops/overview.js');
+    const node = (name, redis) => ({origin: name, seen: name === 'n1' ? 'here' : 'heard', figures: {
+        node: name, state: 'serving', queue: {active: redis === 'up' ? 'redis' : 'rabbitmq',
+        brokers: [{name: 'redis', state: redis}, {name: 'rabbitmq', state: 'up'}]}}});
+    const nodes = states.map((state, at) => node(`n${at + 1}`, state));
+    drawOverview({nodes, living: nodes, history: new Map()});
+    return document.getElementById('ops-headline').innerText;
+}"""
+
+
+def test_the_headline_says_what_fails_and_where(operate: Operate) -> None:
+    operator = operate()
+    for states, words in {
+        ("up", "up"): "All is well: 2 nodes; messages go over Redis.",
+        ("up", "down"): "Redis is down on n2; messages go over Redis and RabbitMQ.",
+        ("silent", "down", "up"): "Redis is down on n1 and n2; messages go over RabbitMQ and Redis.",
+        ("connecting", "silent"): "Redis is silent; messages go over RabbitMQ.",
+    }.items():
+        assert operator.page.evaluate(PROBLEMS, list(states)) == words
 
 
 HEADLINE = """() => {

@@ -222,6 +222,20 @@ def test_what_happens_to_the_queue_is_on_all_nodes() -> None:
     assert words(cluster.nodes[0]) == words(cluster.nodes[1])
 
 
+def test_a_broker_that_was_not_heard_yet_is_late_and_not_silent() -> None:
+    node = Cluster("n1").nodes[0]
+    told = []
+    for at, state in enumerate(("silent", "up", "silent", "down", "connecting", "silent", "up"), 200):
+        node.service.queue_event(QueueEvent("state", "redis", state, "nothing came back", at=at))
+        entry = node.service.board.timeline[0]
+        told.append((entry.state, entry.words))
+    late, silent = (
+        ("connecting", "redis is not connected yet"),
+        ("silent", "redis is silent: nothing came back"),
+    )
+    assert [entry for entry in told if entry in (late, silent)] == [late, silent, late]
+
+
 def unwatched(*names: str) -> Cluster:
     cluster = Cluster(*names)
     cluster.watched = False

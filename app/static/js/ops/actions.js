@@ -2,7 +2,7 @@
 import { setText } from '../draw.js';
 import { lives } from './cluster.js';
 import { confirm } from '../dialogs.js';
-import { count, listed, nodeName } from './words.js';
+import { count, listed, named, nodeName } from './words.js';
 
 const SWITCH_MS = 15_000; // a broker that works carries it in milliseconds
 const DRAIN_MS = 180_000; // more than DRAIN_SECONDS
@@ -25,9 +25,9 @@ export class Actions {
     const first = this.#ops.living[0].figures.queue.brokers[0].name;
     const wanted = broker ?? first;
     const sure = await confirm({
-      title: broker ? `Prefer ${broker} on all nodes?` : 'Back to the configured order?',
-      text: `New messages go over ${wanted}${broker ? '' : ', the first one,'} as soon as it is healthy. Nothing is lost or doubled by it.`,
-      yes: broker ? `Prefer ${broker}` : 'Automatic order',
+      title: broker ? `Prefer ${named(broker)} on all nodes?` : 'Back to the configured order?',
+      text: `New messages go over ${named(wanted)}${broker ? '' : ', the first one,'} as soon as it is healthy. Nothing is lost or doubled by it.`,
+      yes: broker ? `Prefer ${named(broker)}` : 'Automatic order',
     });
     if (sure) await this.#ask('switch', { broker }, SWITCH_MS, () => switched(this.#ops.living, wanted));
   }
@@ -88,11 +88,12 @@ export class Actions {
 }
 
 function switched(nodes, wanted) {
+  const name = named(wanted);
   const behind = nodes.filter(({ figures: { queue } }) => queue.preferred !== wanted);
-  if (behind.length) return [`Waiting for ${listed(behind.map(nodeName))} to prefer ${wanted}.`, false];
+  if (behind.length) return [`Waiting for ${listed(behind.map(nodeName))} to prefer ${name}.`, false];
   const others = nodes.filter(({ figures: { queue } }) => queue.active !== wanted);
-  if (others.length) return [`All nodes prefer ${wanted}; ${listed(others.map(nodeName))} will use it as soon as it is healthy.`, true];
-  return [`Done: all nodes prefer ${wanted}, and use it.`, true];
+  if (others.length) return [`All nodes prefer ${name}; ${listed(others.map(nodeName))} will use it as soon as it is healthy.`, true];
+  return [`Done: all nodes prefer ${name}, and use it.`, true];
 }
 
 /** The node as it is now; it may have started anew. */

@@ -31,7 +31,8 @@ function drawNode(card, node, ops, actions) {
   figure('rooms', count(figures.rooms));
   figure('events', `${rate(figures.events_per_second)}/s`);
   figure('uptime', duration(figures.uptime_seconds));
-  figure('identity', `code ${figures.version} · start ${origin.slice(0, 8) || '–'}`);
+  figure('identity', `code ${figures.version}`);
+  card.querySelector('[data-figure="identity"]').title = `Start ${origin.slice(0, 8) || '–'}`;
   const button = card.querySelector('button');
   const drained = figures.state !== 'serving';
   button.disabled = !lives(node);

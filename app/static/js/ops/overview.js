@@ -1,6 +1,6 @@
 /** The top of the operations page: how it is all in all, in a sentence and four figures. */
 import { setText } from '../draw.js';
-import { count, listed, nodeName, rate } from './words.js';
+import { count, listed, named, nodeName, rate } from './words.js';
 
 const WIDTH = 60;
 const HEIGHT = 20;
@@ -11,7 +11,7 @@ export function drawOverview(ops) {
   const living = ops.living;
   const sum = (figure) => living.reduce((total, { figures }) => total + figures[figure], 0);
   setText(byId('tile-clients'), count(sum('clients')));
-  setText(byId('tile-transports'), `${count(sum('websocket'))} by WebSocket, ${count(sum('polling'))} polling`);
+  setText(byId('tile-transports'), `${count(sum('websocket'))} WebSocket, ${count(sum('polling'))} polling`);
   setText(byId('tile-events'), rate(sum('events_per_second')));
   setText(byId('tile-sent'), rate(sum('sent_per_second')));
   setText(byId('tile-rooms'), count(sum('rooms')));
@@ -30,17 +30,16 @@ function total(history, kind) {
   return Array.from({ length }, (_, index) => lines.reduce((sum, line) => sum + (line[line.length - length + index] ?? 0), 0));
 }
 
-/** A line of rates that stands on zero. @param {Element} parent  of the sparkline @param {number[]} rates */
+/** A line of rates that stands on zero, as wide as its place. @param {Element} parent  of the sparkline @param {number[]} rates */
 export function drawRates(parent, rates) {
   const most = Math.max(1, ...rates);
   const points = rates.map((value, index) => {
-    const x = WIDTH - rates.length + 1 + index;
-    return `${x},${(HEIGHT - 1 - (value / most) * (HEIGHT - 2)).toFixed(1)}`;
+    const x = (WIDTH * index) / Math.max(1, rates.length - 1);
+    return `${x.toFixed(1)},${(HEIGHT - 1 - (value / most) * (HEIGHT - 2)).toFixed(1)}`;
   });
   const line = points.length > 1 ? `M${points.join('L')}` : '';
   parent.querySelector('.ops-sparkline-line').setAttribute('d', line);
-  const left = WIDTH - rates.length + 1;
-  parent.querySelector('.ops-sparkline-area').setAttribute('d', line && `${line}V${HEIGHT}H${left}Z`);
+  parent.querySelector('.ops-sparkline-area').setAttribute('d', line && `${line}V${HEIGHT}H0Z`);
 }
 
 /** The most important thing, in a sentence. @returns {[string, 'good'|'warning'|'bad'|'waiting']} */
@@ -55,12 +54,21 @@ function headline({ nodes, living }) {
   const problems = [];
   const silent = nodes.filter(({ seen }) => seen === 'silent').map(nodeName);
   if (silent.length) problems.push(`${listed(silent)} ${silent.length > 1 ? 'are' : 'is'} silent.`);
-  const bad = new Set(living.flatMap(({ figures }) => figures.queue.brokers.filter(({ state }) => state !== 'up').map(({ name }) => name)));
-  if (bad.size) problems.push(`${listed([...bad])} ${bad.size > 1 ? 'do' : 'does'} not work for all. Messages go over ${listed(used(living))}.`);
+  const failures = queue.brokers.flatMap(({ name }) => failure(name, living) ?? []);
+  if (failures.length) problems.push(`${listed(failures)}; messages go over ${listed(used(living))}.`);
   const away = living.filter(({ figures }) => figures.state !== 'serving').map((node) => `${nodeName(node)} is ${node.figures.state}`);
   if (away.length) problems.push(`${listed(away)}.`);
   if (problems.length) return [problems.join(' '), silent.length ? 'bad' : 'warning'];
-  return [`All is well: ${living.length} ${living.length > 1 ? 'nodes' : 'node'}, and messages go over ${listed(used(living))}.`, 'good'];
+  return [`All is well: ${living.length} ${living.length > 1 ? 'nodes' : 'node'}; messages go over ${listed(used(living))}.`, 'good'];
 }
 
-const used = (nodes) => [...new Set(nodes.map(({ figures }) => figures.queue.active ?? 'none'))];
+/** How a broker fails, and where. @returns {string|null} */
+function failure(name, nodes) {
+  const states = nodes.map(({ figures }) => figures.queue.brokers.find((broker) => broker.name === name)?.state ?? 'up');
+  const worst = ['down', 'silent', 'connecting'].find((state) => states.includes(state));
+  if (!worst) return null;
+  const where = nodes.filter((_, index) => states[index] !== 'up').map(nodeName);
+  return `${named(name)} is ${worst}${where.length < nodes.length ? ` on ${listed(where)}` : ''}`;
+}
+
+const used = (nodes) => [...new Set(nodes.map(({ figures }) => figures.queue.active).filter(Boolean))].map(named);

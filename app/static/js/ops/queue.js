@@ -1,6 +1,6 @@
 /** The message queue: the brokers as all nodes see them, and what goes between the nodes. */
 import { keepInStep, setText } from '../draw.js';
-import { brokerState, count, duration, listed, milliseconds, nodeName } from './words.js';
+import { brokerState, count, duration, listed, milliseconds, named, nodeName, sentence } from './words.js';
 
 const byId = (id) => document.getElementById(id);
 const auto = byId('switch-auto');
@@ -17,7 +17,7 @@ export function drawQueue(ops, actions) {
   keepInStep(byId('ops-broker-rows'), brokers, ({ name }) => name, byId('ops-broker-template'), (row, { name }) => {
     drawBroker(row, name, nodes, alone ? null : actions);
   });
-  auto.hidden = alone || brokers.length < 2;
+  auto.hidden = alone || nodes.every(({ figures }) => figures.queue.preferred === brokers[0].name);
   auto.onclick = () => actions.prefer(null);
   setText(byId('ops-queue-note'), note(nodes, brokers, alone));
   const queues = ops.nodes.filter(({ seen }) => seen !== 'gone');
@@ -34,7 +34,7 @@ function drawBroker(row, name, nodes, actions) {
   const bad = seen.filter(({ broker }) => broker.state !== 'up');
   const users = seen.filter(({ words }) => words === 'in use');
   const state = row.querySelector('.ops-state');
-  setText(row.querySelector('.ops-broker-name'), name);
+  setText(row.querySelector('.ops-broker-name'), named(name));
   row.dataset.broker = name;
   setText(state, summary(seen, bad, users));
   state.dataset.tone = bad.length ? 'bad' : users.length ? 'used' : 'good';
@@ -47,13 +47,13 @@ function drawBroker(row, name, nodes, actions) {
   button.hidden = actions === null;
   button.disabled = nodes.every(({ figures }) => figures.queue.preferred === name);
   setText(button, button.disabled ? 'Preferred' : 'Prefer');
-  button.setAttribute('aria-label', button.disabled ? `${name} is preferred` : `Prefer ${name}`);
+  button.setAttribute('aria-label', button.disabled ? `${named(name)} is preferred` : `Prefer ${named(name)}`);
   button.onclick = () => actions?.prefer(name);
 }
 
 function summary(seen, bad, users) {
   const worst = bad.toSorted((a, b) => b.broker.since_seconds - a.broker.since_seconds)[0];
-  if (bad.length) return bad.length === seen.length ? worst.words : `${worst.words}, for ${bad.length} of ${seen.length} nodes`;
+  if (bad.length) return bad.length === seen.length ? worst.words : `${worst.words}, on ${bad.length} of ${seen.length} nodes`;
   if (users.length) return users.length === seen.length ? 'in use' : `in use by ${users.length} of ${seen.length} nodes`;
   return 'healthy, in reserve';
 }
@@ -69,9 +69,9 @@ function details(seen, bad, users) {
 function note(nodes, brokers, alone) {
   if (alone) return 'None: MESSAGE_QUEUE is not set.';
   const preferred = [...new Set(nodes.map(({ figures }) => figures.queue.preferred))];
-  if (preferred.length > 1) return `Some nodes prefer ${listed(preferred)}.`;
-  const strategy = nodes[0]?.figures.queue.strategy;
-  return preferred[0] === brokers[0]?.name ? `${strategy}, in the configured order.` : `${strategy}; ${preferred[0]} is preferred by hand.`;
+  if (preferred.length > 1) return `Some nodes prefer ${listed(preferred.map(named))}.`;
+  const strategy = sentence(nodes[0].figures.queue.strategy);
+  return preferred[0] === brokers[0]?.name ? `${strategy}, in the configured order.` : `${strategy}; ${named(preferred[0])} is preferred by hand.`;
 }
 
 function drawMessages(row, node) {

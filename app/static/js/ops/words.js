@@ -3,6 +3,15 @@ const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
+export const NAMES = { redis: 'Redis', rabbitmq: 'RabbitMQ' };
+const BROKER = /(?<!\S)(redis|rabbitmq)(?=[,.:;]?(?:\s|$))/g; // as a word, not in an address
+
+/** Brokers by the names that they are known by, alone or in a sentence. */
+export const named = (text) => text.replace(BROKER, (name) => NAMES[name]);
+
+/** With a capital at its beginning */
+export const sentence = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+
 /** 1,234 */
 export const count = (number) => whole.format(number);
 
@@ -35,7 +44,7 @@ export const listed = (names) => new Intl.ListFormat('en', { type: 'conjunction'
 
 /** How a node is: a word, and whether that is good. @returns {[string, 'good'|'warning'|'bad'|'over']} */
 export function nodeState({ seen, silent_seconds: silent, figures }) {
-  if (seen === 'silent') return [`silent since ${duration(silent)}`, 'bad'];
+  if (seen === 'silent') return [`silent for ${duration(silent)}`, 'bad'];
   if (seen === 'gone') return ['gone', 'over'];
   return [figures.state, figures.state === 'serving' ? 'good' : 'warning'];
 }
@@ -43,5 +52,5 @@ export function nodeState({ seen, silent_seconds: silent, figures }) {
 /** How a broker is, as one node sees it. */
 export function brokerState(broker, queue) {
   if (broker.state === 'up') return queue.active === broker.name ? 'in use' : 'healthy';
-  return `${broker.state} since ${duration(broker.since_seconds)}`;
+  return `${broker.state} for ${duration(broker.since_seconds)}`;
 }

@@ -59,46 +59,46 @@ CHAPTERS = (
         "Start the numbers",
         "Start",
         f"Every node sends {NUMBERS_PER_SECOND} numbers a second to all others, over the same queue as the "
-        "messages of the chat, and counts what comes from them.",
-        "Nothing is lost, nothing comes twice, and most numbers take a few milliseconds.",
+        "messages of the chat, and counts those that it gets.",
+        "Nothing is lost, nothing arrives twice, and most numbers take a few milliseconds.",
     ),
     Chapter(
         "kill-redis",
         "redis",
         "Kill Redis",
         "Kill Redis",
-        "kill -9: every connection to it breaks at once. Supervisor starts it again.",
-        "The numbers go over RabbitMQ within half a second, and over Redis again when it has been well for "
-        "10 seconds. Nothing is lost; a few are slower.",
+        "kill -9 breaks every connection to Redis at once. Supervisor starts it again.",
+        "Within half a second the numbers go over RabbitMQ. When Redis has been healthy for 10 seconds, they "
+        "go over Redis again. Nothing is lost; a few numbers are slower.",
     ),
     Chapter(
         "freeze-redis",
         "redis",
         "Freeze Redis",
         f"Freeze Redis for {FREEZE_SECONDS:g} s",
-        f"SIGSTOP: it takes what is written to it, keeps its connections, and does nothing. After "
+        "SIGSTOP: Redis keeps its connections and what is sent to it, but answers nothing. After "
         f"{FREEZE_SECONDS:g} seconds it goes on by itself.",
-        "No connection breaks, so no error says it: the nodes notice that nothing comes back, and pass over "
-        "it within half a second. What it held comes twice then, and is counted once.",
+        "No connection breaks, so no error says what is wrong. The nodes notice that nothing comes back, and "
+        "use RabbitMQ within half a second. What Redis held arrives again later, and is counted once.",
     ),
     Chapter(
         "kill-rabbitmq",
         "rabbitmq",
         "Kill RabbitMQ",
         "Kill RabbitMQ",
-        "kill -9 again. Supervisor starts it, which takes it some ten seconds.",
-        "While Redis is in use, nobody notices: the spare wheel is flat for a while. If RabbitMQ was in use, "
-        "because Redis died just before, the numbers go over Redis again.",
+        "kill -9 again. Supervisor starts it again, which takes about ten seconds.",
+        "While Redis is in use, nobody notices: only the reserve is gone for a while. If RabbitMQ was in "
+        "use, because Redis had just died, the numbers go over Redis again.",
     ),
     Chapter(
         "kill-node",
         None,
         "Kill the node that serves you",
         "Kill this node",
-        "kill -9 of its gunicorn, master and worker, and with them of this page's connection. Supervisor "
+        "kill -9 ends its gunicorn, master and worker, and with them the connection of this page. Supervisor "
         "starts it again.",
         "This page is back within seconds, on another node, with the same figures. What the dead node had "
-        "not handed over yet is in its spool, and comes when it starts again: late, not lost.",
+        "not sent yet is on its disk, and is sent when it starts again: late, not lost.",
     ),
 )
 

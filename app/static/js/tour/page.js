@@ -5,7 +5,7 @@
 import { oncePerFrame } from '../frame.js';
 import { drawPairs, drawParts } from './tables.js';
 import { drawStrips } from './strips.js';
-import { seen, soFar, wait } from './words.js';
+import { delayName, seen, soFar, wait } from './words.js';
 
 const OPEN = '?tour';
 
@@ -96,9 +96,10 @@ class Tour {
   }
 
   #drawCounters({ sent, figures }) {
-    const values = { sent, ...figures, worst: figures.worst_ms };
+    const values = { sent, ...figures };
     for (const [name, box] of this.#counters) {
-      set(box.querySelector('dd'), sent ? number.format(values[name]) : '–');
+      const value = name === 'worst' ? delayName(figures.worst_ms) : number.format(values[name]);
+      set(box.querySelector('dd'), sent ? value : '–');
     }
     for (const name of ['lost', 'doubled']) this.#counters.get(name).dataset.state = figures[name] ? 'bad' : sent ? 'good' : '';
   }

@@ -1,6 +1,6 @@
 /** The last numbers of each sender as bars: the longer it took, the higher. */
 const LOST = -1;
-const LATE_MS = 1_000; // as app/ops/tour_ledger.py
+const LATE_MS = 1_000; // as app/tour/ledger.py
 const NUMBERS = 50;
 const number = new Intl.NumberFormat();
 const list = document.getElementById('tour-strips');

@@ -1,10 +1,13 @@
 /**
  * Says when the connection is lost, counts down to the next attempt, and offers to try now; and, in a cluster, to
- * which node it is.
+ * which node it is. While it is lost, the body has data-away, by which stylesheets grey what may be so no more.
  */
+import { Emitter } from './emitter.js';
+
 const SHOW_AFTER_MS = 1_000; // a blip shorter than this is nobody's business
 
-export class Banner {
+/** Emits `away` (boolean). */
+export class Banner extends Emitter {
   #connection;
   #element = document.getElementById('banner');
   #text = this.#element.querySelector('.banner-text');
@@ -17,6 +20,7 @@ export class Banner {
 
   /** @param {import('./connection.js').Connection} connection */
   constructor(connection) {
+    super();
     this.#connection = connection;
     connection.on('state', () => this.#update());
     this.#button.addEventListener('click', () => connection.reconnectNow());
@@ -29,17 +33,23 @@ export class Banner {
       clearTimeout(this.#showTimer);
       clearInterval(this.#tickTimer);
       this.#showTimer = null;
-      this.#element.hidden = true;
+      this.#setAway(false);
       set(this.#node, this.#connection.node);
       this.#node.hidden = !this.#connection.node;
       return;
     }
     this.#showTimer ??= setTimeout(() => {
-      this.#element.hidden = false;
+      this.#setAway(true);
       this.#draw();
       this.#tickTimer = setInterval(() => this.#draw(), 250);
     }, SHOW_AFTER_MS);
     if (!this.#element.hidden) this.#draw();
+  }
+
+  #setAway(away) {
+    this.#element.hidden = !away;
+    document.body.toggleAttribute('data-away', away);
+    this.emit('away', away);
   }
 
   #draw() {

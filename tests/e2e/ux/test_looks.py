@@ -164,6 +164,25 @@ def test_24_nothing_makes_a_phone_zoom_or_forbids_it(meet: Meet) -> None:
         assert "maximum-scale" not in viewport
 
 
+@pytest.mark.parametrize("window", [{}, A_PHONE], ids=["desktop", "phone"])
+def test_24_the_other_pages_are_in_reach(meet: Meet, window: dict[str, object]) -> None:
+    ada = meet("Ada", **window)
+
+    def show(view: str) -> None:
+        if window:
+            ada.find(f"tab-{view}").tap()
+
+    show("rooms")
+    expect(ada.find("go-chat")).to_have_attribute("aria-current", "page")
+    for page in ("market", "api", "operations"):
+        expect(ada.find(f"go-{page}")).to_be_in_viewport(ratio=1)
+        answer = ada.context.request.get(f"{ada.url}{ada.find(f'go-{page}').get_attribute('href')}")
+        assert answer.ok, answer.url
+    show("market")
+    ada.find("open-market").click()
+    expect(ada.page).to_have_url(f"{ada.url}/market")
+
+
 @pytest.mark.parametrize("width", [320, 768, 1920])
 def test_24_no_window_scrolls_sideways(meet: Meet, width: int) -> None:
     ada = meet("Ada", viewport={"width": width, "height": 700})

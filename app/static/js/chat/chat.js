@@ -20,8 +20,8 @@ const DEFAULT_LIMITS = { text_max_chars: 4000, name_max_chars: 32, room_name_max
 
 /**
  * Emits `rooms`, `current` (the open room changed), `log` ({room, quiet}), `members` (room id), `ready` (in step with
- * the server), `typing` ({room, member, active}), `problem` (a sentence for the user) and `unresponsive` (connected,
- * and hello got no answer).
+ * the server), `away` (the connection is, or no more), `typing` ({room, member, active}), `problem` (a sentence for
+ * the user) and `unresponsive` (connected, and hello got no answer).
  */
 export class Chat extends Emitter {
   /** @type {Map<number, Room>} */
@@ -30,6 +30,7 @@ export class Chat extends Emitter {
   currentId = null;
   limits = DEFAULT_LIMITS;
   ready = false; // at least one hello was answered
+  away = false; // for longer than a blip: who is online is not known
   /** @type {Map<number, MessageLog>} */
   #logs = new Map();
   /** @type {Map<number, Map<string, Member>>} */
@@ -72,6 +73,12 @@ export class Chat extends Emitter {
   /** The server's time: what this computer's clock says may be wrong. */
   now() {
     return Date.now() + this.#clockOffsetMs;
+  }
+
+  /** @param {boolean} away  the connection is */
+  setAway(away) {
+    this.away = away;
+    this.emit('away');
   }
 
   /** Get in step with the server. Called after every connect. */

@@ -45,7 +45,8 @@ export function drawMessageRow(row, item, before, editing) {
     drawText(part('text'), item);
   }
   drawActions(row, item);
-  drawFailure(row, item);
+  drawSending(row, item);
+  drawUnsent(row, item);
 }
 
 function drawText(element, item) {
@@ -70,18 +71,32 @@ function drawActions(row, item) {
   else if (!wanted) present?.remove();
 }
 
-/** Why it was not sent, and what can be done. */
-function drawFailure(row, item) {
-  let failure = row.querySelector('.message-failed');
-  if (item.state !== 'failed') {
-    failure?.remove();
+/** That it is on its way; the style keeps that to itself for a moment, for most are quick. */
+function drawSending(row, item) {
+  const present = row.querySelector('.message-sending');
+  if (item.state !== 'pending' || item.waiting) present?.remove();
+  else row.querySelector(item.continues ? '.message-gutter' : '.message-head').append(present ?? clone('message-sending-template'));
+}
+
+/** Why it was not sent, and what can be done. What waits for the connection needs no retry. */
+function drawUnsent(row, item) {
+  let unsent = row.querySelector('.message-unsent');
+  row.classList.toggle('is-waiting', Boolean(item.waiting));
+  if (item.state !== 'failed' && !item.waiting) {
+    unsent?.remove();
     return;
   }
-  if (!failure) {
-    failure = clone('message-failed-template');
-    row.querySelector('.message-body').append(failure);
+  if (!unsent) {
+    unsent = clone('message-unsent-template');
+    row.querySelector('.message-body').append(unsent);
   }
+  unsent.querySelector('use').setAttribute('href', item.waiting ? '#icon-clock' : '#icon-alert');
+  unsent.querySelector('[data-action="retry"]').hidden = item.waiting;
+  unsent.querySelector('.message-reason').textContent = item.waiting ? 'Waiting for the connection' : failure(item);
+}
+
+function failure(item) {
   const waitMs = item.retryAtMs ? item.retryAtMs - Date.now() : 0;
   const reason = `Not sent. ${item.reason}`;
-  failure.querySelector('.message-reason').textContent = waitMs > 0 ? `${reason} Try again in ${waitName(waitMs)}.` : reason;
+  return waitMs > 0 ? `${reason} Try again in ${waitName(waitMs)}.` : reason;
 }

@@ -4,7 +4,6 @@
  */
 import { Emitter } from '../emitter.js';
 
-const GIVE_UP_MS = 10_000; // without a connection for this long, a message is shown as not sent
 const PATIENCE_MS = 5_000; // a longer wait is told, and the message stays with its writer
 const STORAGE_KEY = 'outbox';
 
@@ -35,7 +34,6 @@ export class Outbox extends Emitter {
     this.#channel = channel;
     this.#storage = storage;
     this.#entries = storage.get(STORAGE_KEY, []).map((entry) => ({ ...entry, state: 'pending', resumes: true }));
-    for (const entry of this.#entries) this.#giveUpLater(entry);
   }
 
   /** @returns {Outgoing[]} */
@@ -87,10 +85,7 @@ export class Outbox extends Emitter {
     try {
       let entry;
       while ((entry = this.#entries.find((other) => other.room === room && other.state === 'pending'))) {
-        if (!this.#channel.connected) {
-          for (const waiting of this.inRoom(room)) this.#giveUpLater(waiting);
-          return;
-        }
+        if (!this.#channel.connected) return; // resume() goes on
         await this.#send(entry);
       }
     } finally {
@@ -121,23 +116,13 @@ export class Outbox extends Emitter {
     }
   }
 
-  #giveUpLater(entry) {
-    if (entry.timer || entry.state !== 'pending') return;
-    entry.timer = setTimeout(() => {
-      entry.timer = null;
-      if (entry.state !== 'pending' || this.#channel.connected || !this.find(entry.clientId)) return;
-      this.#set(entry, { state: 'failed', reason: 'You are offline. This goes out when the connection is back.' });
-    }, GIVE_UP_MS);
-  }
-
   #set(entry, change) {
     Object.assign(entry, change);
     this.#changed(entry.room);
   }
 
   #changed(room) {
-    const entries = this.#entries.map(({ timer, ...entry }) => entry);
-    this.#storage.set(STORAGE_KEY, entries.length ? entries : null);
+    this.#storage.set(STORAGE_KEY, this.#entries.length ? this.#entries : null);
     this.emit('change', room);
   }
 }

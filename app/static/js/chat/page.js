@@ -45,7 +45,7 @@ const timeline = new Timeline(chat, composer, {
   notify,
   retry: (clientId) => { connection.reconnectNow(); outbox.retry(clientId); },
 });
-new Banner(connection);
+const banner = new Banner(connection);
 new Market(connection.channel('/market'));
 new People(chat, {
   show: () => showView('market'),
@@ -70,6 +70,7 @@ watchKeyboard();
 
 // How they hear of each other.
 composer.on('sent', () => timeline.scrollToEnd());
+banner.on('away', (away) => chat.setAway(away));
 channel.on('connect', () => chat.sync());
 connection.on('wake', () => chat.sync());
 document.querySelector('form[action="/sign-out"]').addEventListener('submit', () => connection.stop());

@@ -20,7 +20,7 @@ export class People {
   constructor(chat, { show, write }) {
     this.#chat = chat;
     this.#write = write;
-    for (const event of ['members', 'current', 'ready']) chat.on(event, this.draw);
+    for (const event of ['members', 'current', 'ready', 'away']) chat.on(event, this.draw);
     this.#header.addEventListener('click', () => {
       show();
       document.getElementById('people').focus();
@@ -31,12 +31,15 @@ export class People {
     const chat = this.#chat;
     const room = chat.current;
     const members = room?.joined ? chat.membersOf(room.id) : [];
+    const isDirect = room?.kind === 'direct'; // its header tells all
     keepFocus(this.#list, () => {
       this.#list.replaceChildren(...members.map((member) => this.#person(member)));
     });
-    document.getElementById('people-title').textContent = members.length ? `People here — ${members.length}` : 'People here';
+    document.getElementById('people').hidden = isDirect;
+    const title = chat.away ? 'Last seen here' : 'People here';
+    document.getElementById('people-title').textContent = members.length ? `${title} — ${members.length}` : title;
 
-    this.#header.hidden = members.length === 0;
+    this.#header.hidden = isDirect || members.length === 0;
     this.#header.querySelector('.here-count').textContent = `${members.length} here`;
     this.#header.title = members.map((member) => member.name).join(', ');
     this.#header.querySelector('.here-avatars').replaceChildren(...members.slice(0, FACES_MAX).map(avatar));

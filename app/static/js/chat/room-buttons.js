@@ -44,7 +44,9 @@ function drawPerson(button, room) {
   face.className = 'room-face';
   face.append(avatar(room.with));
   button.prepend(face);
-  button.append(hidden(here ? ' (online)' : ' (offline)'));
+  const presence = hidden(here ? ' (online)' : ' (offline)');
+  presence.classList.add('presence');
+  button.append(presence);
 }
 
 function createButton(room) {

@@ -1,4 +1,5 @@
 /** The list of rooms: mine, my conversations, and those to join. Also the open room's header. */
+import { drawAvatar } from './avatar.js';
 import { oncePerFrame } from '../frame.js';
 import { isOtherHere, joinItem, roomItem } from './room-buttons.js';
 import { roomName } from './room-name.js';
@@ -151,6 +152,14 @@ export class Rooms {
     const title = document.getElementById('room-title');
     title.textContent = room ? room.name : '';
     title.dataset.kind = room?.kind ?? '';
+    const face = document.getElementById('room-face');
+    const presence = document.getElementById('room-presence');
+    face.hidden = presence.hidden = room?.kind !== 'direct';
+    if (!face.hidden) {
+      drawAvatar(face, room.with);
+      presence.textContent = isOtherHere(room) ? 'online' : 'offline';
+      presence.classList.toggle('is-online', isOtherHere(room));
+    }
     document.getElementById('leave-room').hidden = !room?.joined || !isPublic(room);
   }
 }

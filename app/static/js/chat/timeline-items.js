@@ -15,9 +15,10 @@ const GROUP_MS = 5 * 60_000; // one author's messages within this time stand und
  * @param {import('./outbox.js').Outgoing[]} outgoing
  * @param {import('../protocol.js').Member} me
  * @param {number} nowMs
+ * @param {boolean} away  the connection is: what goes out by itself waits for it
  * @returns {Item[]}
  */
-export function timelineItems(log, outgoing, me, nowMs) {
+export function timelineItems(log, outgoing, me, nowMs, away) {
   const items = [{ key: 'top', kind: 'top' }];
   let previous = null;
   let newShown = false;
@@ -45,7 +46,7 @@ export function timelineItems(log, outgoing, me, nowMs) {
   };
 
   for (const message of log.messages) add(fromMessage(message, me));
-  for (const entry of outgoing) add(fromOutgoing(entry, me));
+  for (const entry of outgoing) add(fromOutgoing(entry, me, away));
   return items;
 }
 
@@ -65,7 +66,7 @@ function fromMessage(message, me) {
   };
 }
 
-function fromOutgoing(entry, me) {
+function fromOutgoing(entry, me, away) {
   return {
     key: messageKey(me.id, entry.clientId),
     state: entry.state,
@@ -76,6 +77,7 @@ function fromOutgoing(entry, me) {
     sentAtMs: entry.sentAtMs,
     edited: false,
     deleted: false,
+    waiting: away && entry.resumes,
     reason: entry.reason,
     retryAtMs: entry.retryAtMs,
   };

@@ -49,7 +49,9 @@ function drawTop(row, room, log) {
       const box = document.createElement('div');
       box.className = 'beginning';
       box.dataset.testid = 'beginning';
-      box.append(text('p', roomName(room), 'beginning-title'), text('p', beginning(room, trimmed)));
+      // The header says the other one's name already, and the sentence once more.
+      if (room.kind !== 'direct') box.append(text('p', roomName(room), 'beginning-title'));
+      box.append(text('p', beginning(room, trimmed)));
       return [box];
     });
   } else if (log.olderFailed) {

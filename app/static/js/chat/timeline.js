@@ -61,7 +61,7 @@ export class Timeline {
       if (!this.isReadingEnd && this.#landed) this.#markNew(room);
       this.draw();
     });
-    for (const event of ['current', 'rooms', 'ready']) chat.on(event, this.draw);
+    for (const event of ['current', 'rooms', 'ready', 'away']) chat.on(event, this.draw);
     chat.seen.on('change', this.draw);
     this.#composer.on('mode', this.draw);
     document.addEventListener('visibilitychange', this.draw);
@@ -150,7 +150,7 @@ export class Timeline {
 
   #drawRows(room, log) {
     const outgoing = this.#chat.outbox.inRoom(room.id);
-    const items = timelineItems(log, outgoing, this.#chat.me, this.#chat.now());
+    const items = timelineItems(log, outgoing, this.#chat.me, this.#chat.now(), this.#chat.away);
     this.#tellAssistiveTechnology();
     this.#place.keep(this.#messageElements(), () => this.#patch(items, room, log));
     this.#countDown(outgoing);

@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.orm import DeclarativeBase, Session, configure_mappers
 
 from app.errors import EventError
+from app.postgresql import bound
 from config import Settings
 
 logger = logging.getLogger(__name__)
@@ -113,6 +114,7 @@ class Database(SQLAlchemy):
             _prepare_sqlite(reader, seconds, read_only=True)
             lanes = Lane(reader, ThreadPool(1), seconds), Lane(engine, ThreadPool(1), seconds)
         else:
+            bound(engine, seconds)
             lanes = (Lane(engine, None, seconds),) * 2
         app.extensions["database_lanes"] = lanes
 

@@ -29,11 +29,13 @@ def _split(value: object) -> object:
 def _rate(value: str) -> str:
     """Check a rate in the notation of the `limits` library."""
     try:
-        parse_many(value)
+        amounts = [item.amount for item in parse_many(value)]
     except ValueError:
         raise ValueError(
             'should be rates like "5/second;100/minute" (count/second|minute|hour|day)'
         ) from None
+    if 0 in amounts:
+        raise ValueError("should allow at least one: a count of 0 would let nobody do anything")
     return value
 
 

@@ -166,7 +166,8 @@ class Database(BaseSettings):
     )
     database_timeout_seconds: float = setting(
         5.0,
-        "How long to wait for a lock or for a free connection before answering `unavailable`.",
+        "How long to wait for a lock or for a free connection before answering `unavailable`. A statement "
+        "may take twice as long; PostgreSQL is given up when it says nothing for three times as long.",
         unit="seconds",
         ge=0.1,
         le=60,
@@ -281,6 +282,23 @@ class Settings(Ops, Market, Rates, Chat, Realtime, Transport, Queue, Database, A
         env_file=ROOT / ".env", env_ignore_empty=True, extra="forbid", frozen=True
     )
     testing: ClassVar[bool] = False
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        # JSON writes six bytes for a character at most; the rest of a message is less than a thousand.
+        needed = 6 * self.chat_text_max_chars + 1_000
+        for name in ("socket_max_message_bytes", "queue_max_message_bytes"):
+            if getattr(self, name) < needed:
+                raise ValueError(
+                    f"{name.upper()}={getattr(self, name)} is too little for a message of the chat: with "
+                    f"CHAT_TEXT_MAX_CHARS={self.chat_text_max_chars} it should be {needed} or more"
+                )
+        if self.market_node not in (None, self.node_id) and not self.message_queue:
+            raise ValueError(
+                f"MARKET_NODE={self.market_node} is another node, and without MESSAGE_QUEUE its prices "
+                "cannot come here: set that, or leave MARKET_NODE out"
+            )
+        return self
 
 
 class TestingSettings(Settings):

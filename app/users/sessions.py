@@ -1,8 +1,8 @@
 """Ends sessions: of who signs out or is sent away, at once and on all nodes; and of whose time is up.
 
     end --> this node: its clients are disconnected
-        --> the table `ended_sessions`, which every node reads every SESSION_CHECK_SECONDS
         --> the other nodes: told over whichever broker works
+        --> the table `ended_sessions`, which every node reads every SESSION_CHECK_SECONDS
 
 The message is quick, the table is certain: it works without a broker, and for nodes that start later. What
 cannot be written now is kept, and written when the database answers again.
@@ -95,21 +95,27 @@ class Sessions:
 
     def start(self) -> None:
         """Read what was ended before, and begin to watch."""
-        self.tick()
-        gevent.spawn(self._run)
+        self.check()
+        gevent.spawn(self._every_tick, self.expire)
+        # Beside it: a database that is slow to answer keeps nobody in.
+        gevent.spawn(self._every_tick, self.check)
 
     def stop(self) -> None:
         """Stop to watch."""
         self._stopped.set()
 
-    def tick(self) -> None:
-        """Do what is due: expired sessions, the table, the table's oldest rows."""
+    def expire(self) -> None:
+        """End the sessions whose time is up."""
         now = self._clock()
         try:
             self._close(lambda user: user.expires_at <= now, "expired")
         except Exception:
             # Nobody would end sessions any more if the watcher ended.
             log.exception("sessions whose time is up could not be ended")
+
+    def check(self) -> None:
+        """Write and read the table, if it is time to, and drop its oldest rows."""
+        now = self._clock()
         if now < self._next_check:
             return
         self._next_check = now + self._check_seconds
@@ -127,9 +133,9 @@ class Sessions:
                 log.info("ends of sessions can be written and read again")
             self._failing = False
 
-    def _run(self) -> None:
+    def _every_tick(self, work: Callable[[], None]) -> None:
         while not self._stopped.wait(TICK_SECONDS):
-            self.tick()
+            work()
 
     def _check(self, now: float) -> None:
         try:
@@ -150,14 +156,14 @@ class Sessions:
         closed = self._close(self._endings.ended_by(who), "ended")
         log.info("sessions ended", who=who, connections=closed)
         try:
+            self._socketio.tell_nodes(TOPIC, [who, ended_at_ms])
+        except QueueError as error:
+            log.warning("the other nodes find an end of sessions in the database", who=who, reason=str(error))
+        try:
             with self._app.app_context():
                 self._write()
         except EventError:
             log.warning("an end of sessions is not stored yet", who=who)
-        try:
-            self._socketio.tell_nodes(TOPIC, [who, ended_at_ms])
-        except QueueError as error:
-            log.warning("the other nodes find an end of sessions in the database", who=who, reason=str(error))
 
     def take(self, origin: str, told: Any) -> None:
         """Another node, or a command, has ended sessions."""

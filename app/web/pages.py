@@ -92,14 +92,15 @@ def sign_in() -> ResponseReturnValue:
     settings: Settings = current_app.extensions["settings"]
     reason = request.args.get("reason", "")
     message = REASONS.get(reason)
-    if message is None or reason == "name_taken":
+    if message is None or reason in ("name_taken", "expired"):
         try:
             account = auth.by_cookie()
         except EventError as error:
             # The other site would only send the user back with it.
             message = message or error.message
         else:
-            if account and message is None:
+            if account and reason != "name_taken":
+                # Also when the other site has renewed the cookie since the page's session expired.
                 return redirect(url_for("pages.index"))
             if account:
                 # Whose name is chosen elsewhere.

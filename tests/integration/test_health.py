@@ -108,6 +108,25 @@ def test_a_database_that_is_gone_and_comes_back(postgres: Postgres, gather: Gath
         assert_no_traceback(node)
 
 
+def test_a_database_that_is_frozen(postgres: Postgres, gather: Gather) -> None:
+    """It holds its connections, and says nothing."""
+    with Node(postgres.create_database(), DATABASE_TIMEOUT_SECONDS="0.5") as node:
+        ada = gather(node).join("Ada")
+        room = general(ada)
+        first = ada.send(room, "Before.")
+        with postgres.frozen():
+            with pytest.raises(Refused) as refused:
+                ada.send(room, "Meanwhile.")
+            assert refused.value.code == "unavailable"
+            assert ready(node)[0] == 503
+        wait_until(lambda: ready(node)[0] == 200, "the node to be ready again")
+        second = ada.send(room, "After.")
+        messages = ada.call("history", {"room": room})["messages"]
+        # What was asked meanwhile may have been done, and its answer was not waited for.
+        assert [first, second] == [message for message in messages if message["text"] != "Meanwhile."]
+        assert_no_traceback(node)
+
+
 def test_the_reason_names_the_cause(postgres: Postgres) -> None:
     with Node(postgres.create_database(), DATABASE_TIMEOUT_SECONDS="1") as node:
         postgres.stop()

@@ -13,10 +13,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+import psutil
 import psycopg
 import requests
 
@@ -318,6 +319,21 @@ class Postgres(Server):
         # SIGINT is PostgreSQL's "fast" shutdown: SIGTERM would wait for clients to leave.
         self.signal(signal.SIGINT)
         self.wait()
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop the server and whatever serves a connection (SIGSTOP), with the connections open."""
+        server = psutil.Process(self.pid)
+        stopped = [server]
+        server.suspend()
+        try:
+            for child in server.children(recursive=True):
+                child.suspend()
+                stopped.append(child)
+            yield
+        finally:
+            for process in reversed(stopped):
+                process.resume()
 
     def close(self) -> None:
         """End the server if it still runs, and remove its folder."""

@@ -93,10 +93,10 @@ def test_a_new_token_prolongs_an_open_connection(jwt_app: Flask) -> None:
         assert answer["ok"]
         assert abs(answer["expires_at_ms"] - later * 1000) <= 2000
         sessions._clock = lambda: time.time() + 300
-        sessions.tick()
+        sessions.expire()
         assert socket.is_connected(namespace)
         sessions._clock = lambda: time.time() + 700
-        sessions.tick()
+        sessions.expire()
         assert not socket.is_connected(namespace)
 
 
@@ -194,7 +194,10 @@ def test_without_guests_the_sign_in_is_elsewhere(make_app: MakeApp) -> None:
     # What would only come back is not sent away.
     http.set_cookie("site", token(seconds=-60))
     assert "has expired" in http.get("/sign-in").text
+    assert "has ended" in http.get("/sign-in?reason=expired").text
+    # A page whose session expired comes back as soon as the site has renewed the cookie.
     http.set_cookie("site", token())
+    assert http.get("/sign-in?reason=expired").location == "/"
     assert http.get("/").status_code == 200
 
 

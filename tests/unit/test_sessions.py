@@ -78,6 +78,12 @@ def farewell(person: Person, socket: Any = None) -> list[str]:
     return [packet["args"][0]["reason"] for packet in socket.queue if packet["name"] == "session_ended"]
 
 
+def tick(sessions: Sessions) -> None:
+    """What both watchers do once."""
+    sessions.expire()
+    sessions.check()
+
+
 # By time.
 
 
@@ -86,10 +92,10 @@ def test_an_idle_client_is_told_and_disconnected_when_its_time_is_up(
 ) -> None:
     ada = Person(app, "Ada")
     clock.ahead = user_of(ada).expires_at - time.time() - 60
-    sessions.tick()
+    tick(sessions)
     assert ada.socket.is_connected("/chat")
     clock.ahead += 60
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["expired"]
     assert not ada.socket.is_connected("/chat")
     # The name is free for whoever signs in next.
@@ -99,7 +105,7 @@ def test_an_idle_client_is_told_and_disconnected_when_its_time_is_up(
 def test_whoever_has_not_signed_in_does_not_expire(app: Flask, sessions: Sessions, clock: Clock) -> None:
     anybody = socketio.test_client(app, namespace="/market")
     clock.ahead += 1000 * DAY_SECONDS
-    sessions.tick()
+    tick(sessions)
     assert anybody.is_connected("/market")
     anybody.disconnect("/market")
 
@@ -205,12 +211,12 @@ def test_what_makes_no_sense_is_passed_over(sessions: Sessions, told: Any) -> No
 
 def test_the_database_says_it_without_a_broker(app: Flask, sessions: Sessions, clock: Clock) -> None:
     ada = Person(app, "Ada")
-    sessions.tick()
+    tick(sessions)
     store(app, by_name("Ada"), now_ms())
-    sessions.tick()
+    tick(sessions)
     assert ada.socket.is_connected("/chat"), "it was asked a moment ago"
     clock.ahead += sessions._check_seconds
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["ended"]
 
 
@@ -222,11 +228,11 @@ def test_what_is_written_after_an_outage_is_found_however_late(
     clock.ahead = 10 * CLEAN_SECONDS
     # What this node ends itself does not move the mark either.
     sessions.end_named("Bob")
-    sessions.tick()
+    tick(sessions)
     assert farewell(bob) == ["ended"]
     store(app, by_name("Ada"), ended_at_ms, round(clock() * 1000))
     clock.ahead += sessions._check_seconds
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["ended"]
 
 
@@ -234,16 +240,16 @@ def test_what_was_written_while_this_node_could_not_read_is_found(
     app: Flask, sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = Person(app, "Ada")
-    sessions.tick()
+    tick(sessions)
     store(app, by_name("Ada"), now_ms())
     with monkeypatch.context() as broken:
         broken.setattr(db, "read", unavailable)
         for _ in range(3):
             clock.ahead += CLEAN_SECONDS
             sessions.take("elsewhere", [by_name("Eve"), round(clock() * 1000)])
-            sessions.tick()
+            tick(sessions)
     clock.ahead += sessions._check_seconds
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["ended"]
 
 
@@ -251,22 +257,22 @@ def test_a_database_that_takes_nothing_still_tells(
     app: Flask, sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = Person(app, "Ada")
-    sessions.tick()
+    tick(sessions)
     store(app, by_name("Ada"), now_ms())
     monkeypatch.setattr(db, "write", unavailable)
     sessions.end_named("Somebody")
     clock.ahead += sessions._check_seconds
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["ended"]
 
 
 def test_a_row_of_a_clock_that_is_ahead_hides_none(app: Flask, sessions: Sessions, clock: Clock) -> None:
     ada = Person(app, "Ada")
     store(app, by_id("somebody"), now_ms() + 10 * DAY_MS)
-    sessions.tick()
+    tick(sessions)
     store(app, by_name("Ada"), now_ms())
     clock.ahead += sessions._check_seconds
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["ended"]
 
 
@@ -275,7 +281,7 @@ def test_a_node_that_starts_knows_who_was_signed_out(app: Flask, sessions: Sessi
     store(app, by_name("Ada"), now_ms() - DAY_MS)
     store(app, by_id(user_of(ada).id), now_ms())
     fresh = Sessions(app, db, sessions._socketio, app.extensions["settings"], clock)
-    fresh.tick()
+    tick(fresh)
     assert fresh.ended(user_of(ada))
     assert farewell(ada) == ["ended"]
 
@@ -286,10 +292,10 @@ def test_old_rows_go(make_app: MakeApp) -> None:
     sessions._clock = clock = Clock()
     store(app, by_id("old"), now_ms() - 2 * DAY_MS - 60_000)
     store(app, by_id("young"), now_ms() - 2 * DAY_MS + 600_000)
-    sessions.tick()
+    tick(sessions)
     assert list(rows(app)) == [by_id("young")]
     clock.ahead += CLEAN_SECONDS
-    sessions.tick()
+    tick(sessions)
     assert rows(app) == {}
 
 
@@ -297,18 +303,29 @@ def test_a_database_that_does_not_answer_is_told_later(
     app: Flask, sessions: Sessions, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ada = Person(app, "Ada")
-    sessions.tick()
+    tick(sessions)
     with monkeypatch.context() as broken:
         broken.setattr(db, "write", unavailable)
         broken.setattr(db, "read", unavailable)
         sessions.end_named("Ada")
         assert farewell(ada) == ["ended"], "the sockets do not wait for it"
         clock.ahead += sessions._check_seconds
-        sessions.tick()
+        tick(sessions)
     assert rows(app) == {}
     clock.ahead += sessions._check_seconds
-    sessions.tick()
+    tick(sessions)
     assert list(rows(app)) == [by_name("Ada")]
+
+
+def test_other_nodes_hear_of_it_before_the_database_does(
+    app: Flask, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be slow to answer."""
+    stored = []
+    monkeypatch.setattr(socketio, "tell_nodes", lambda *_: stored.append(len(rows(app))))
+    sessions.end_named("Ada")
+    assert stored == [0]
+    assert len(rows(app)) == 1
 
 
 def test_a_full_outbox_keeps_nobody_in(
@@ -328,7 +345,7 @@ def test_a_full_outbox_does_not_end_the_watcher(
     ada, bob = Person(app, "Ada"), Person(app, "Bob")
     monkeypatch.setattr(socketio, "tell_nodes", full)
     clock.ahead = user_of(bob).expires_at - time.time()
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == farewell(bob) == ["expired"]
 
 
@@ -343,9 +360,9 @@ def test_a_namespace_that_fails_does_not_end_the_watcher(
     store(app, by_id("somebody"), now_ms())
     with monkeypatch.context() as broken:
         broken.setattr(app.extensions["chat"], "end_sessions", fail)
-        sessions.tick()
+        tick(sessions)
     clock.ahead = user_of(ada).expires_at - time.time()
-    sessions.tick()
+    tick(sessions)
     assert farewell(ada) == ["expired"]
 
 

@@ -67,6 +67,12 @@ class Names:
             self._keep(key, Lease(owner, now + self._lease_seconds))
         return True
 
+    def held_by(self, name: str, owner: str, now: float) -> bool:
+        """Whether a name is somebody's now."""
+        self._forget(now)
+        lease = self._leases.get(name_key(name))
+        return lease is not None and lease.owner == owner
+
     def went_offline(self, owner: str, now: float) -> None:
         """Start the leases of somebody whose last connection is gone."""
         for key in self._names_of.get(owner, ()):

@@ -6,13 +6,15 @@ import time
 from typing import ClassVar
 
 import structlog
+from flask import Flask
 from pydantic import BaseModel
 
 from app.chat import names, schemas
 from app.chat.service import ChatService
 from app.errors import EventError
 from app.realtime import Client, Member, Moved, Nothing, QueueError, Rates, event
-from app.user import User
+from app.realtime.namespace import payer_of
+from app.user import GUEST_PREFIX, User
 from app.users.namespace import Reason, UserNamespace
 from config import Settings
 
@@ -60,8 +62,9 @@ class ChatNamespace(UserNamespace):
         "typing": schemas.TypingNotice,
     }
 
-    def __init__(self, service: ChatService, settings: Settings, rates: Rates) -> None:
+    def __init__(self, app: Flask, service: ChatService, settings: Settings, rates: Rates) -> None:
         super().__init__("/chat", rates)
+        self._app = app
         self.service = service
         self.names = names.Names(settings.chat_name_lease_seconds)
 
@@ -105,6 +108,14 @@ class ChatNamespace(UserNamespace):
             self._tell_name(user, held=True)
         return True
 
+    def require_name(self, user: User) -> None:
+        """Make sure that a user who acts without a connection is the one who is called so.
+
+        :raises EventError: `name_taken`.
+        """
+        if not self.names.held_by(user.name, user.id, time.monotonic()) and not self.claim_name(user):
+            raise EventError("name_taken", "Somebody else has your name now: sign in again.")
+
     def forget_name(self, user: User) -> None:
         """Give a name back that was claimed."""
         self.names.release(user.name, user.id)
@@ -124,6 +135,7 @@ class ChatNamespace(UserNamespace):
                 self.names.claim(name, owner, time.monotonic(), online=self._is_online(owner))
             case [str(name), str(owner), False]:
                 self.names.release(name, owner)
+                self._hold_on(name, owner)
             case _:
                 log.warning("what is told of a name is not understood: another version?", origin=origin)
 
@@ -131,6 +143,17 @@ class ChatNamespace(UserNamespace):
         """Free the name of somebody whose session is over, unless a newer one of theirs goes on."""
         if reason == "ended" or not self._is_online(user.id):
             self.forget_name(user)
+        self._hold_on(user.name, user.id)
+
+    def _hold_on(self, name: str, owner: str) -> None:
+        """Claim a name that was given back, for a newer session of its owner on this node."""
+        for sid in self.server.manager.presence.sids(owner, self.namespace):
+            client = self.client(sid)
+            user = _user(client) if client else None
+            with self._app.app_context():
+                if user and user.name == name and self.still_welcome(user):
+                    self.claim_name(user, online=True)
+                    return
 
     def forget(self, user: User) -> None:
         """End a guest's memberships and hold on the name: this guest, signed out, will not come back."""
@@ -158,7 +181,7 @@ class ChatNamespace(UserNamespace):
     @event(schemas.CreateRoom, schemas.RoomAnswer, rate="create")
     def on_create_room(self, client: Client, payload: schemas.CreateRoom) -> schemas.RoomAnswer:
         """Make a room and join it; everybody hears of it."""
-        return schemas.RoomAnswer(room=self.create_room(_user(client), payload.name))
+        return schemas.RoomAnswer(room=self.create_room(_user(client), payload.name, client.address))
 
     @event(schemas.InRoom, schemas.JoinAnswer)
     def on_join(self, client: Client, payload: schemas.InRoom) -> schemas.JoinAnswer:
@@ -238,7 +261,7 @@ class ChatNamespace(UserNamespace):
             raise EventError("not_a_member", "Join the room first.")
         user = _user(client)
         notice = schemas.TypingNotice(room=payload.room, member=_member(user), active=payload.active)
-        self.tell("typing", notice, to=room, skip_sid=self._sids(user))
+        self.tell("typing", notice, to=room, skip_sid=self._sids(user), volatile=True)
 
     @event(schemas.Read, schemas.ReadAnswer, rate="read")
     def on_read(self, client: Client, payload: schemas.Read) -> schemas.ReadAnswer:
@@ -261,8 +284,13 @@ class ChatNamespace(UserNamespace):
 
     # What the REST API does too.
 
-    def create_room(self, user: User, name: str) -> schemas.Room:
-        """Make a room with the user in it, and tell everybody."""
+    def create_room(self, user: User, name: str, address: str) -> schemas.Room:
+        """Make a room with the user in it, and tell everybody.
+
+        A guest's address pays, too: another guest costs nothing, and rooms stay.
+        """
+        if user.id.startswith(GUEST_PREFIX):
+            self.spend("create", payer_of(None, address))
         room = self.service.create_room(user, name)
         unseen = room.model_copy(update={"joined": False})
         self.tell("room_created", schemas.RoomCreated(room=unseen))

@@ -39,7 +39,12 @@ class OpenDirect(Payload):
     """Begin, or go on with, a conversation of two."""
 
     user: Annotated[
-        str, Field(strict=True, min_length=1, max_length=64, description="id of the other, not yourself")
+        str,
+        Field(
+            strict=True,
+            pattern=r"^[^\x00-\x1f]{1,64}$",  # PostgreSQL has no NUL in texts
+            description="id of the other, not yourself",
+        ),
     ]
 
 

@@ -232,8 +232,9 @@ class HybridManager(LocalManager):
         """Emit to a client, a room, or everybody in a namespace, on all nodes.
 
         The parameters are those of `socketio.Server.emit`; `ignore_queue=True` stays on this node, and
-        `volatile=True` need not reach a client that is behind (see `TransportOptions`). A callback is called
-        for each client that acknowledges within `QueueOptions.ack_seconds`.
+        `volatile=True` need not reach a client that is behind (see `TransportOptions`), nor other nodes while
+        no broker works. A callback is called for each client that acknowledges within
+        `QueueOptions.ack_seconds`.
 
         :raises NotSerializable: when the data cannot travel; nobody has got anything then.
         :raises MessageTooLarge: when it is too much.
@@ -338,7 +339,7 @@ class HybridManager(LocalManager):
             return
         try:
             message = kind(*values)
-            self.channel.send(message)
+            self.channel.send(message, volatile=isinstance(message, envelope.Emit) and message.volatile)
             if self._neighbours is not None and not isinstance(message, envelope.Ack | envelope.Told):
                 self._neighbours.publish(message)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:

@@ -22,7 +22,7 @@ from flask import request
 from flask_socketio import ConnectionRefusedError, Namespace
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from app.realtime.errors import EventError
+from app.realtime.errors import EventError, OutboxFull, QueueClosed
 from app.realtime.presence import User
 from app.realtime.rates import Rates
 from app.realtime.server import RESERVED_EVENTS, client_wants_ack
@@ -181,6 +181,10 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             self.disconnected(client, reason)
             log.debug("disconnected", namespace=self.namespace, sid=client.sid, reason=reason)
 
+    def client(self, sid: str) -> Client | None:
+        """Find a client of this node that was let in."""
+        return self._clients.get(sid)
+
     def announce(self, client: Client) -> None:
         """Let all nodes know where a signed-in client is, until it disconnects; see `SocketIO.members`."""
         assert client.user is not None
@@ -194,17 +198,21 @@ class EventNamespace(Namespace):  # type: ignore[misc]
         skip_sid: Any = None,
         *,
         here: bool = False,
+        volatile: bool = False,
     ) -> None:
         """Emit one of the events in `emits`.
 
         :param to: a room or sid; None is everybody in the namespace.
         :param skip_sid: a sid, or several, to leave out.
         :param here: only to clients of this node, because every node does the same.
+        :param volatile: of no use later: not kept for who is behind, nor for nodes that cannot be reached.
         :raises TypeError: when the payload is not what `emits` says.
         """
         if type(payload) is not self.emits.get(name):
             raise TypeError(f"{self.namespace} declares {name} as {self.emits.get(name)}, not {payload!r}")
         options = {"ignore_queue": True} if here else {}
+        if volatile:
+            options["volatile"] = True
         self.socketio.emit(
             name, payload.model_dump(), namespace=self.namespace, to=to, skip_sid=skip_sid, **options
         )
@@ -260,6 +268,9 @@ class EventNamespace(Namespace):  # type: ignore[misc]
                 failure = None
             except EventError as error:
                 failure = error.as_dict()
+            except (OutboxFull, QueueClosed) as error:
+                log.warning("event not told", namespace=self.namespace, name=name, reason=str(error))
+                failure = EventError("unavailable", "Others cannot be told now. Try again.").as_dict()
             except Exception:
                 failure = self._defect(name).as_dict()
             elapsed_seconds = time.perf_counter() - started

@@ -286,8 +286,12 @@ def test_a_session_that_expires_beside_a_newer_one_keeps_the_name(app: Flask, ad
     user, other = User(me["id"], me["name"], 0.0), User("somebody-else", "ada", 0.0)
     chat.session_over(user, "expired")
     assert not chat.claim_name(other), "another tab of hers goes on"
-    # Ended is ended, for all tabs.
+    # What ended, or was told elsewhere, is an older session of hers.
     chat.session_over(user, "ended")
+    chat.take_name("n2", [user.name, user.id, False])
+    assert not chat.claim_name(other)
+    # Ended is ended, for all tabs.
+    app.extensions["sessions"].end_id(user.id)
     assert chat.claim_name(other)
 
 

@@ -7,7 +7,18 @@ import pytest
 from flask import Flask
 from pydantic import BaseModel, ConfigDict, Field
 
-from app.realtime import Client, EventError, EventNamespace, Nothing, Rates, SocketIO, User, event
+from app.realtime import (
+    Client,
+    EventError,
+    EventNamespace,
+    Nothing,
+    OutboxFull,
+    QueueClosed,
+    Rates,
+    SocketIO,
+    User,
+    event,
+)
 from app.user import User as Guest
 
 
@@ -96,6 +107,19 @@ def test_a_handler_may_disconnect_its_own_client() -> None:
     ask(socket, "kick")
     assert len(namespace.gone) == 1, "the disconnect handler ran"
     assert not socket.is_connected("/echo")
+
+
+@pytest.mark.parametrize("error", [OutboxFull("no room"), QueueClosed("closed")])
+def test_others_that_cannot_be_told_are_no_defect(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(EchoNamespace, "on_echo", fail)
+    _, socket = make()
+    assert ask(socket, "echo")["error"]["code"] == "unavailable"
+    assert "Traceback" not in caplog.text
 
 
 def test_an_undeclared_rate_is_refused_at_the_start() -> None:

@@ -290,6 +290,22 @@ def test_a_closed_queue_says_so_and_nobody_gets_anything(make_nodes: MakeNodes) 
     assert len(here.manager.acks) == 0
 
 
+def test_what_is_volatile_is_not_kept_while_no_broker_works(make_nodes: MakeNodes) -> None:
+    here, there = make_nodes(2)
+    (_, here_heard), (_, there_heard) = here.connect(), there.connect()
+    here.socketio.emit("old", volatile=True)
+    wait_until(lambda: there_heard == ['2["old"]'], "the other node to hear it")
+    link = here.manager.channel.exchange.router.links["memory"]
+    link.state = "down"
+    here.socketio.emit("typing", volatile=True)
+    assert here_heard[1:] == ['2["typing"]'], "who is here hears it all the same"
+    outbox = here.socketio.queue_status()["outbox"]
+    assert (outbox["volatile_dropped"], outbox["depth"]) == (1, 0)
+    link.state = "up"
+    here.socketio.emit("new", volatile=True)
+    wait_until(lambda: there_heard[1:] == ['2["new"]'], "and nothing of before")
+
+
 def test_the_state_of_the_queue_has_one_form(make_nodes: MakeNodes) -> None:
     (node,) = make_nodes(1)
     status, without = node.socketio.queue_status(), Node(None).socketio.queue_status()

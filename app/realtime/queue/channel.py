@@ -112,9 +112,10 @@ class Channel:
 
     # Out.
 
-    def send(self, message: AnyMessage) -> None:
+    def send(self, message: AnyMessage, *, volatile: bool = False) -> None:
         """Publish a message; returns as soon as it is in the outbox.
 
+        :param volatile: it is of no use later: dropped, and counted, while no broker works.
         :raises MessageTooLarge: when it has more than `max_message_bytes`.
         :raises OutboxFull: as the overflow policy says.
         :raises QueueClosed: after close().
@@ -131,6 +132,9 @@ class Channel:
             if self._closing:
                 ending.end_daemon()
                 raise QueueClosed("the queue is closed")
+            if volatile and not self.exchange.router.works:
+                self.exchange.failures["volatile"] += 1
+                return
             if self.exchange.outbox.full(len(body)):
                 self._make_room(len(body))
             seq = self.exchange.send(body, time.monotonic())

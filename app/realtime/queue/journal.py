@@ -110,6 +110,7 @@ def status_of(exchange: Exchange, now: float) -> dict[str, Any]:
             "dropped": sum(exchange.dropped().values()),
             "dropped_by": dict(exchange.dropped()),
             "unspooled": exchange.failures["unspooled"],
+            "volatile_dropped": exchange.failures["volatile"],
         },
         "inbox": {
             "origins": inbox.origins,

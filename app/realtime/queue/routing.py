@@ -209,6 +209,11 @@ class Router:
 
     # The choice.
 
+    @property
+    def works(self) -> bool:
+        """Whether any broker is up."""
+        return any(link.state == "up" for link in self.links.values())
+
     def route(self, uncovered: Callable[[Collection[str]], list[frozenset[str]]]) -> list[str]:
         """The brokers to publish on.
 

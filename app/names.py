@@ -16,8 +16,15 @@ INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0") | {
 }
 # Written languages stack two or three marks on a letter; more is made to spill over the lines around.
 MARKS_MAX = 3
-# Scripts whose letters look like each other's; a name is written in one of them.
-LOOK_ALIKE_SCRIPTS = frozenset({"LATIN", "GREEK", "CYRILLIC"})
+# Chinese, Japanese and Korean mix their scripts, also with Latin letters, and none looks like another's
+# (UTS 39, 5.2: "highly restrictive").
+MIXED_SCRIPTS = frozenset(
+    {"LATIN", "CJK", "IDEOGRAPHIC", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO"}
+)
+# Of no script: the okina, letters that stand for an apostrophe.
+NO_SCRIPT = "MODIFIER"
+# Latin letters of phonetics only, which look like others: a and g of one storey, small capitals.
+PHONETIC = frozenset("\u0251\u0261\ua730\ua731") | {chr(code) for code in range(0x1D00, 0x1DC0)}
 
 
 def name_key(name: str) -> str:
@@ -32,14 +39,15 @@ def _is_well_formed(name: str, punctuation: str) -> bool:
     marks = 0
     for character in name:
         category = unicodedata.category(character)[0]
-        if character in INVISIBLE or not (category in "LNM" or character in punctuation):
+        if character in INVISIBLE | PHONETIC or not (category in "LNM" or character in punctuation):
             return False
         marks = marks + 1 if category == "M" else 0
         if marks > MARKS_MAX:
             return False
         if category == "L":
             scripts.add(unicodedata.name(character, "").partition(" ")[0])
-    return unicodedata.category(name[0])[0] in "LN" and len(scripts & LOOK_ALIKE_SCRIPTS) <= 1
+    scripts.discard(NO_SCRIPT)
+    return unicodedata.category(name[0])[0] in "LN" and (len(scripts) <= 1 or scripts <= MIXED_SCRIPTS)
 
 
 def checked(name: str, max_chars: int, punctuation: str, allowed: str) -> tuple[str, str]:

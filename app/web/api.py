@@ -121,10 +121,11 @@ def reader() -> User | None:
 
 
 def writer() -> User:
-    """Name who writes. :raises EventError: `unauthorized`."""
+    """Name who writes. :raises EventError: `unauthorized`; `name_taken` by somebody else meanwhile."""
     user = current_user()
     if user is None:
         raise EventError("unauthorized", "Sign in first: rooms and messages have an author.")
+    chat().require_name(user)
     return user
 
 
@@ -150,7 +151,7 @@ def create_room(json: NewRoom) -> tuple[schemas.RoomAnswer, int]:
     """Make a room and join it."""
     user = writer()
     chat().spend("create", payer_of(user, ""))
-    room = chat().create_room(user, json.name)
+    room = chat().create_room(user, json.name, request.remote_addr or "")
     return schemas.RoomAnswer(room=room), 201
 
 

@@ -22,6 +22,9 @@ from app.names import person_name
         ("நிலா", "நிலா", "நிலா"),
         ("שָׁרָה", "שָׁרָה", "שָׁרָה"),
         ("李雷", "李雷", "李雷"),
+        ("Ken 田中さん", "Ken 田中さん", "ken 田中さん"),
+        ("Kaʻahumanu", "Kaʻahumanu", "kaʻahumanu"),
+        ("Əli", "Əli", "əli"),
     ],
 )
 def test_person_names_are_tidied_and_folded(typed: str, shown: str, key: str) -> None:
@@ -33,6 +36,8 @@ NOT_NAMES = [
     # Nobody would see what these are: reversed, cut short, blank, filled, or in Cyrillic what looks Latin.
     *("A\u202eda", "A\x00da", "Ada\u200b", "\u3164\u3164", "Ada\u1160", "\u0410da", "\u0301Ada"),
     *("Ada\ufe0f", "Ada\U000e0100", "Ada\u180b", "Ada" + "\u0323" * 5),
+    # Likewise Cherokee, Lisu and Armenian, and letters of phonetics.
+    *("\u13aada", "\ua4eeda", "Ad\u0561", "Ad\u0251", "\u1d00da"),
 ]
 
 

@@ -16,6 +16,7 @@ from app.errors import EventError
 from app.extensions import db, socketio
 from app.schema import current, upgrade
 from app.web.security import ReadWhole
+from config import SettingsError
 from tests.unit.conftest import MakeApp, Person
 
 TOKEN = "t" * 40
@@ -368,6 +369,31 @@ def test_a_session_ends_when_its_time_is_over(make_app: MakeApp, monkeypatch: py
     assert not ada.open().is_connected("/chat")
     answer = ada.ask("hello")
     assert answer["error"]["code"] == "unauthorized", "on a connection that is open, too"
+
+
+def test_nobody_posts_under_a_name_that_is_somebody_elses_now(make_app: MakeApp) -> None:
+    app = make_app(chat_name_lease_seconds=0)
+    first = app.test_client()
+    assert first.post("/sign-in", data={"name": "Ada"}).status_code == 303
+    ada = Person(app, "Ada")
+    assert ada.socket.is_connected("/chat")
+    for path, body in (("rooms", {"name": "mine"}), ("rooms/1/messages", {"client_id": "a", "text": "x"})):
+        answer = first.post(f"/api/v1/{path}", json=body)
+        assert (answer.status_code, answer.get_json()["code"]) == (409, "name_taken")
+    assert ada.http.post("/api/v1/rooms", json={"name": "hers"}).status_code == 201
+
+
+def test_another_guest_does_not_mean_more_rooms(make_app: MakeApp) -> None:
+    app = make_app(rate_create="2/hour")
+    ada, bob = Person(app, "Ada"), Person(app, "Bob")
+    assert ada.ask("create_room", {"name": "one"})["ok"]
+    assert bob.http.post("/api/v1/rooms", json={"name": "two"}).status_code == 201
+    assert bob.ask("create_room", {"name": "three"})["error"]["code"] == "rate_limited"
+
+
+def test_a_default_room_that_cannot_be_stops_the_start(make_app: MakeApp) -> None:
+    with pytest.raises(SettingsError, match=r"CHAT_DEFAULT_ROOM=general: At most 6 characters"):
+        make_app(chat_room_name_max_chars=6)
 
 
 def test_rest_and_sockets_share_a_users_budget(make_app: MakeApp) -> None:

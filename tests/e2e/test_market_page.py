@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
 
 from tests.e2e.conftest import Meet
-from tests.support.browser import PHONE, Person
+from tests.support.browser import DESKTOP, PHONE, Person
 from tests.support.redis import Redis
 from tests.support.servers import Node
 
@@ -81,6 +81,17 @@ def test_the_table_moves_and_a_click_chooses_the_chart(meet: Meet) -> None:
     assert visitor.page.url.endswith("/market#NOVA")
     visitor.page.go_back()
     expect(visitor.find("chart-symbol")).to_have_text("ACME")
+
+
+def test_chart_and_table_share_the_height_of_the_window(meet: Meet) -> None:
+    visitor = visit(meet)
+    chart, table = visitor.find("market-chart").bounding_box(), visitor.page.locator(".quotes").bounding_box()
+    assert chart is not None
+    assert table is not None
+    assert (chart["y"], chart["height"]) == (table["y"], table["height"])
+    bottom = chart["y"] + chart["height"]
+    assert DESKTOP["height"] - 40 < bottom < DESKTOP["height"], "little is left, and nothing to scroll to"
+    assert visitor.page.evaluate("document.documentElement.scrollHeight") == DESKTOP["height"]
 
 
 def test_the_address_names_the_symbol(meet: Meet) -> None:

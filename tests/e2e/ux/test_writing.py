@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 
 from tests.e2e.conftest import Meet
 from tests.e2e.ux.wire import Sent
+from tests.support.proxy import TcpProxy
 
 NewName = Callable[[str], str]
 
@@ -124,3 +125,60 @@ def test_20_editing_leaves_the_draft_alone(meet: Meet, new_name: NewName) -> Non
     ada.page.reload()
     ada.wait_until_ready()
     expect(composer).to_have_value("A draft")
+
+
+def test_20_an_edit_waits_while_another_room_is_open(meet: Meet, new_name: NewName) -> None:
+    name = new_name("left")
+    ada = meet("Ada")
+    ada.create_room(name)
+    ada.send("A mesage.")
+    ada.send("Another one.")
+    composer, mode = ada.find("composer"), ada.page.locator("#composer-mode")
+    composer.fill("A draft")
+    row = ada.message("A mesage.")
+    row.hover()
+    row.get_by_test_id("message-edit").click()
+    composer.fill("A message.")
+    ada.open_room("general")
+    expect(composer).to_have_value("")
+    expect(mode).to_be_hidden()
+    ada.open_room(name)
+    expect(composer).to_have_value("A message.")
+    expect(mode).to_be_visible()
+    composer.press("Enter")
+    expect(ada.find("message-text")).to_have_text(["A message. (edited)", "Another one."])
+    expect(composer).to_have_value("A draft")
+    # What is given up does not wait.
+    composer.fill("")
+    composer.press("ArrowUp")
+    composer.fill("Nothing.")
+    composer.press("Escape")
+    ada.open_room("general")
+    ada.open_room(name)
+    expect(composer).to_have_value("")
+    expect(mode).to_be_hidden()
+
+
+def test_20_an_edit_that_is_being_saved_keeps_nobody_from_writing(
+    meet: Meet, road: TcpProxy, new_name: NewName
+) -> None:
+    name = new_name("saving")
+    ada = meet("Ada", road=road)
+    ada.create_room(name)
+    ada.send("A mesage.")
+    composer = ada.find("composer")
+    composer.press("ArrowUp")
+    composer.fill("A message.")
+    with ada.watch.outage():
+        road.blackhole()
+        composer.press("Enter")
+        ada.open_room("general")
+        text = f"In general, from {name}"
+        ada.write(text)
+        expect(ada.message(text)).to_have_attribute("data-state", "pending")
+        expect(composer).to_have_value("")
+        road.resume()
+        expect(ada.message(text)).to_have_attribute("data-state", "sent")
+        ada.open_room(name)
+        expect(ada.find("message-text")).to_have_text("A message. (edited)")
+        expect(composer).to_have_value("")

@@ -19,7 +19,9 @@ export class Composer extends Emitter {
   #notice = document.getElementById('composer-notice');
   #sendButton = document.getElementById('send');
   #room = null;
-  #saving = false;
+  #saving = new Set(); // ids of messages
+  /** Edits that were left for another message or room. @type {Map<number, {room: number, text: string, original: string}>} */
+  #left = new Map();
   #early = true;
   /** The id of the message that is being edited. @type {number|null} */
   editing = null;
@@ -41,16 +43,14 @@ export class Composer extends Emitter {
 
   /** @param {{id: number, text: string}} message  one's own */
   edit(message) {
-    this.editing = message.id;
-    this.#original = message.text;
-    this.#setText(message.text);
-    this.#modeChanged();
+    this.#leaveEdit();
+    this.#beginEdit(message.id, this.#left.get(message.id) ?? { text: message.text, original: message.text });
     this.#input.focus();
-    this.#input.setSelectionRange(message.text.length, message.text.length);
   }
 
   cancelEdit() {
     if (this.editing === null) return;
+    this.#left.delete(this.editing);
     this.editing = null;
     this.#say('');
     this.#setText(this.#drafts.get(this.#room));
@@ -105,9 +105,9 @@ export class Composer extends Emitter {
 
   #submit() {
     const text = this.#input.value.trim();
-    if (!text || this.#room === null || this.#saving || this.#tooLong(text)) return;
+    if (!text || this.#room === null || this.#tooLong(text)) return;
     if (this.editing !== null) {
-      this.#saveEdit(text);
+      if (!this.#saving.has(this.editing)) this.#saveEdit(text);
       return;
     }
     this.#chat.send(text);
@@ -125,15 +125,32 @@ export class Composer extends Emitter {
       this.cancelEdit();
       return;
     }
-    this.#saving = true;
+    this.#saving.add(message);
     try {
       await this.#chat.edit(message, text);
+      this.#left.delete(message);
       if (this.editing === message) this.cancelEdit();
     } catch (error) {
-      this.#say(`The change is not saved. ${error.message}`);
+      if (this.editing === message) this.#say(`The change is not saved. ${error.message}`);
     } finally {
-      this.#saving = false;
+      this.#saving.delete(message);
     }
+  }
+
+  #beginEdit(id, { text, original }) {
+    this.editing = id;
+    this.#original = original;
+    this.#setText(text);
+    this.#input.setSelectionRange(text.length, text.length);
+    this.#modeChanged();
+  }
+
+  /** Keep an edit that is not saved. */
+  #leaveEdit() {
+    const [room, text, original] = [this.#room, this.#input.value, this.#original];
+    this.#left.delete(this.editing);
+    if (this.editing !== null && text !== original) this.#left.set(this.editing, { room, text, original });
+    this.editing = null;
   }
 
   /** Follow the open room: its draft, or nothing to write in. */
@@ -142,8 +159,8 @@ export class Composer extends Emitter {
     this.#area.hidden = !room?.joined;
     const id = room?.joined ? room.id : null;
     if (id === this.#room) return;
+    this.#leaveEdit();
     this.#room = id;
-    this.editing = null;
     this.#modeChanged();
     this.#say('');
     if (!room) return;
@@ -152,7 +169,15 @@ export class Composer extends Emitter {
     const early = this.#early ? this.#input.value : '';
     this.#early = false;
     this.#setText(this.#drafts.get(room.id) || early);
+    this.#resumeEdit();
     this.focus();
+  }
+
+  /** Go on with the edit that was left in the open room. */
+  #resumeEdit() {
+    const [id, left] = [...this.#left].findLast(([, { room }]) => room === this.#room) ?? [];
+    if (left) this.#beginEdit(id, left);
+    this.#cancelEditOfDeleted();
   }
 
   #cancelEditOfDeleted() {

@@ -39,11 +39,4 @@ export class Storage {
       this.#memory.set(key, value);
     }
   }
-
-  /** Call `listener` when another tab of the same user changes `key`. */
-  onChange(key, listener) {
-    window.addEventListener('storage', (event) => {
-      if (event.key === this.#prefix + key || event.key === null) listener();
-    });
-  }
 }

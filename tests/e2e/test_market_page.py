@@ -100,9 +100,10 @@ def test_the_address_names_the_symbol(meet: Meet) -> None:
     expect(visitor.find("market-row-ORCA").locator("a")).to_have_attribute("aria-current", "true")
     expect(visitor.find("go-market")).to_have_attribute("aria-current", "page")
     # A symbol that is not there is nobody's mistake: the first one is shown.
-    visitor.page.goto(f"{visitor.url}/market#GONE")
-    visitor.page.reload()
-    expect(visitor.find("chart-symbol")).to_have_text("ACME")
+    for name in ("GONE", "%"):
+        visitor.page.goto(f"{visitor.url}/market#{name}")
+        visitor.page.reload()
+        expect(visitor.find("chart-symbol")).to_have_text("ACME")
 
 
 def test_the_keyboard_chooses_and_sorts(meet: Meet) -> None:

@@ -6,7 +6,7 @@ import { Emitter } from './emitter.js';
 
 const SHOW_AFTER_MS = 1_000; // a blip shorter than this is nobody's business
 
-/** Emits `away` (boolean). */
+/** Emits `away` (boolean), and `left` when it goes with the focus in it. */
 export class Banner extends Emitter {
   #connection;
   #element = document.getElementById('banner');
@@ -47,7 +47,9 @@ export class Banner extends Emitter {
   }
 
   #setAway(away) {
+    const hadFocus = this.#element.contains(document.activeElement);
     this.#element.hidden = !away;
+    if (hadFocus && !away) this.emit('left');
     document.body.toggleAttribute('data-away', away);
     this.emit('away', away);
   }
@@ -58,7 +60,6 @@ export class Banner extends Emitter {
     // The sentence stays the same through all attempts: an alert is read aloud whenever its text changes.
     set(this.#text, this.#wasOnline ? this.#element.dataset.lost : 'Cannot reach the server yet.');
     set(this.#countdown, phase === 'waiting' && seconds > 0 ? `Next try in ${seconds} s` : 'Connecting…');
-    this.#button.disabled = phase === 'connecting';
   }
 }
 

@@ -8,7 +8,9 @@ import { Manager } from '../vendor/socket.io/socket.io.esm.min.js';
 import { Emitter } from './emitter.js';
 
 const REQUEST_TIMEOUT_MS = 8_000; // longer than a server under load needs, shorter than a person's patience
+const PROBE_TIMEOUT_MS = 3_000; // for a request that asks whether an open connection is alive
 const ATTEMPT_TIMEOUT_MS = 10_000; // an attempt that hangs longer is given up
+const HANGS_MS = 1_500; // one that takes this long is given up for a new one when somebody wants to be there now
 const BACKOFF_FIRST_MS = 700;
 const BACKOFF_MAX_MS = 5_000; // a server that is back is noticed within this time; jitter spreads the rush
 const SLEEP_MS = 30_000; // a page hidden longer than this may hold a dead socket without knowing
@@ -34,6 +36,7 @@ export class Channel {
   #socket;
   waiting = false; // an attempt to connect is under way
   onUnauthorized = null; // what to do when the session has ended on an open connection
+  onTimeout = null; // what to do when no answer comes on an open connection
 
   constructor(socket) {
     this.#socket = socket;
@@ -77,7 +80,10 @@ export class Channel {
           reject(new RequestError(ack.error));
         }
         else if (failure && !this.connected) reject(new RequestError({ code: 'offline', message: 'The connection was lost.' }));
-        else reject(new RequestError({ code: 'timeout', message: 'The server did not answer in time.' }));
+        else {
+          this.onTimeout?.();
+          reject(new RequestError({ code: 'timeout', message: 'The server did not answer in time.' }));
+        }
       });
     });
   }
@@ -86,7 +92,8 @@ export class Channel {
 /**
  * Emits `state` ({phase, retryAtMs}) of the main namespace, the first one; `refused` (code) when the server does not
  * want this user; `session_ended` (reason) before it disconnects the user from any of the namespaces; and `wake` when
- * the page is looked at again after a long time.
+ * the connection is open and may be dead: the page is looked at again after a long time, or the network is another one.
+ * Whoever listens asks the server for something, within the milliseconds that come with it: no answer is a restart.
  */
 export class Connection extends Emitter {
   #manager = new Manager(window.location.origin, {
@@ -101,6 +108,7 @@ export class Connection extends Emitter {
   #main;
   #failures = 0;
   #timer = null;
+  #triedAtMs = 0;
   #watchdog = null;
   #stopped = false;
   #hiddenSinceMs = null;
@@ -113,6 +121,7 @@ export class Connection extends Emitter {
     for (const namespace of namespaces) this.#channels.set(namespace, this.#open(namespace));
     this.#main = this.channel(namespaces[0]);
     this.#main.onUnauthorized = () => this.refuse('unauthorized');
+    for (const channel of this.#channels.values()) channel.onTimeout = () => this.restart();
     this.#main.on('connect', () => {
       this.#failures = 0;
       clearTimeout(this.#watchdog);
@@ -128,9 +137,11 @@ export class Connection extends Emitter {
     return channel;
   }
 
-  /** Connect whatever is not connected. */
+  /** Connect whatever is not connected. An attempt that hangs is given up for a new one. */
   reconnectNow() {
     if (this.#stopped) return;
+    if (this.#main.waiting && Date.now() - this.#triedAtMs > HANGS_MS) this.#manager.disconnect();
+    if (!this.#main.waiting) this.#triedAtMs = Date.now();
     clearTimeout(this.#timer);
     this.#timer = null;
     for (const channel of this.#channels.values()) channel.connect();
@@ -142,7 +153,7 @@ export class Connection extends Emitter {
 
   /** Drop the transport and connect again: for a connection that is open and dead. */
   restart() {
-    this.#manager.engine?.close();
+    this.#manager.disconnect(); // engine.close() would wait until what is on its way has gone out
     this.#retryLater();
   }
 
@@ -204,20 +215,19 @@ export class Connection extends Emitter {
   }
 
   #watchForWaking() {
-    const wake = () => {
+    const wake = (mayBeDead) => {
       this.#failures = 0;
-      if (this.#timer !== null) this.reconnectNow();
+      this.reconnectNow();
+      if (mayBeDead && this.#main.connected) this.emit('wake', PROBE_TIMEOUT_MS);
     };
-    window.addEventListener('online', wake);
+    window.addEventListener('online', () => wake(true));
     window.addEventListener('pageshow', (event) => { if (event.persisted) window.location.reload(); });
     document.addEventListener('visibilitychange', () => {
       if (document.hidden) {
         this.#hiddenSinceMs = Date.now();
         return;
       }
-      wake();
-      const asleepMs = this.#hiddenSinceMs === null ? 0 : Date.now() - this.#hiddenSinceMs;
-      if (asleepMs > SLEEP_MS && this.#main.connected) this.emit('wake');
+      wake(this.#hiddenSinceMs !== null && Date.now() - this.#hiddenSinceMs > SLEEP_MS);
     });
   }
 }

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, WebSocket, expect
 
 from tests.e2e.conftest import Meet
 from tests.e2e.ux.clock import Clock
@@ -20,6 +20,11 @@ NewName = Callable[[str], str]
 BLIP_MS = 1_000
 # The longest wait between two attempts, and what an attempt may take.
 ATTEMPT_MS = 20_000
+# How long a request may take, and one that only asks whether the connection is alive.
+REQUEST_MS = 8_000
+PROBE_MS = 3_000
+# An attempt that takes longer than this is given up when somebody wants to be there.
+HANGS_MS = 2_000
 # Notes whether the banner was ever seen, even for a moment.
 WATCH_BANNER = """() => {
     const banner = document.getElementById('banner');
@@ -62,6 +67,7 @@ def test_05_reconnecting_sends_what_waits_at_once(meet: Meet, road: TcpProxy, ne
     bob.create_room(name)
     ada, clock = comes_with_a_clock(meet, road)
     ada.join_room(name)
+    expect(ada.find("beginning")).to_be_attached()
     with cut_off(ada, clock, road):
         for text in ("First.", "Second."):
             ada.write(text)
@@ -144,3 +150,82 @@ def test_10_waking_up_reconnects_at_once(meet: Meet, road: TcpProxy) -> None:
             ada.page.evaluate(wake)
             clock.at_once(banner.is_hidden, wake)
         clock.go_on()
+
+
+def test_10_an_attempt_that_hangs_is_not_waited_for(meet: Meet, road: TcpProxy) -> None:
+    ada = meet("Ada", signed_in=False, road=road)
+    clock, attempts = Clock(ada), list[WebSocket]()
+    # Playwright marks what it is given, which a method of a list cannot be.
+    ada.page.on("websocket", lambda socket: attempts.append(socket))  # noqa: PLW0108
+    ada.sign_in()
+    with cut_off(ada, clock, road):
+        road.resume()
+        road.blackhole()
+        for hurry in (
+            lambda: ada.find("reconnect-now").click(),
+            lambda: ada.find("reconnect-now").click(),
+            lambda: ada.page.evaluate("document.dispatchEvent(new Event('visibilitychange'))"),
+            lambda: ada.page.evaluate("window.dispatchEvent(new Event('online'))"),
+        ):
+            before = len(attempts)
+            hurry()
+            clock.at_once(lambda before=before: len(attempts) == before + 1, "an attempt")
+            # One that has just begun is given its time.
+            ada.page.evaluate("window.dispatchEvent(new Event('online'))")
+            clock.run(HANGS_MS)
+            assert len(attempts) == before + 1
+        road.resume()
+        clock.within(ATTEMPT_MS, ada.find("connection-banner").is_hidden, "the connection", 100)
+
+
+def test_10_a_connection_that_is_open_and_dead_is_found_on_waking(meet: Meet, road: TcpProxy) -> None:
+    ada, clock = comes_with_a_clock(meet, road)
+    banner = ada.find("connection-banner")
+    with ada.watch.outage():
+        clock.stop()
+        road.blackhole()
+        ada.page.evaluate("window.dispatchEvent(new Event('online'))")
+        clock.within(PROBE_MS + 2 * BLIP_MS, banner.is_visible, "the banner", 100)
+        road.cut()
+        road.resume()
+        clock.within(ATTEMPT_MS, banner.is_hidden, "the connection", 100)
+
+
+def test_10_a_send_that_is_not_answered_ends_a_dead_connection(
+    meet: Meet, road: TcpProxy, new_name: NewName
+) -> None:
+    ada, clock = comes_with_a_clock(meet, road)
+    ada.create_room(new_name("dead"))
+    expect(ada.find("beginning")).to_be_attached()
+    banner = ada.find("connection-banner")
+    with ada.watch.outage():
+        clock.stop()
+        road.blackhole()
+        ada.write("Is anybody there?")
+        row = ada.message("Is anybody there?")
+        failed = ada.page.locator('[data-testid="message"][data-state="failed"]')
+        clock.within(REQUEST_MS + 500, lambda: failed.count() == 1, "it is not sent", 100)
+        clock.within(2 * BLIP_MS, banner.is_visible, "the banner", 100)
+        road.cut()
+        road.resume()
+        clock.within(ATTEMPT_MS, banner.is_hidden, "the connection", 100)
+        clock.go_on()
+    expect(row).to_have_attribute("data-state", "sent")
+    expect(row).to_have_count(1)
+
+
+def test_21_reconnecting_gives_the_focus_back(meet: Meet, road: TcpProxy) -> None:
+    ada, clock = comes_with_a_clock(meet, road)
+    banner, button = ada.find("connection-banner"), ada.find("reconnect-now")
+    with cut_off(ada, clock, road):
+        road.resume()
+        road.blackhole()
+        button.focus()
+        ada.page.keyboard.press("Enter")
+        countdown = ada.page.locator(".banner-countdown")
+        clock.at_once(lambda: countdown.text_content() == "Connecting…", "the attempt")
+        clock.run(BLIP_MS)
+        expect(button).to_be_focused()
+        road.resume()
+        clock.within(ATTEMPT_MS, banner.is_hidden, "the connection", 100)
+        expect(ada.find("composer")).to_be_focused()

@@ -71,12 +71,12 @@ watchKeyboard();
 // How they hear of each other.
 composer.on('sent', () => timeline.scrollToEnd());
 banner.on('away', (away) => chat.setAway(away));
+banner.on('left', () => composer.focus());
 channel.on('connect', () => chat.sync());
-connection.on('wake', () => chat.sync());
+connection.on('wake', (timeoutMs) => chat.sync(timeoutMs));
 document.querySelector('form[action="/sign-out"]').addEventListener('submit', () => connection.stop());
 connection.on('session_ended', (reason) => connection.refuse(reason));
 connection.on('refused', (code) => window.location.assign(`/sign-in?reason=${encodeURIComponent(code)}`));
-chat.on('unresponsive', () => connection.restart());
 chat.on('problem', notify);
 
 connection.reconnectNow();

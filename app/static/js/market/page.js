@@ -53,13 +53,20 @@ function showState() {
 
 /** Show the symbol that the address names, or the first one; or bring the chart of the one that is shown up to date. */
 function choose() {
-  const wanted = decodeURIComponent(window.location.hash.slice(1));
-  const line = quotes.lines.get(wanted) ?? quotes.lines.get(table.first);
+  const line = quotes.lines.get(symbolOfAddress()) ?? quotes.lines.get(table.first);
   if (!line) return;
   table.choose(line.symbol);
   if (line.symbol === chosen) chart.load();
   else chart.choose(line);
   chosen = line.symbol;
+}
+
+function symbolOfAddress() {
+  try {
+    return decodeURIComponent(window.location.hash.slice(1));
+  } catch {
+    return ''; // a % that is no code: nobody's symbol
+  }
 }
 
 function pause(on) {
@@ -73,8 +80,7 @@ function pause(on) {
 quotes.on('lines', () => { table.list(quotes.lines.values()); choose(); redraw(); });
 quotes.on('tick', ({ tick }) => { chart.add(tick); redraw(); });
 quotes.on('state', showState);
-quotes.on('unresponsive', () => connection.restart());
-connection.on('wake', () => quotes.sync());
+connection.on('wake', (timeoutMs) => quotes.sync(timeoutMs));
 // A session that has ended is no reason to leave: the page is for everybody, and comes back without it.
 connection.on('refused', () => window.location.reload());
 window.addEventListener('hashchange', choose);

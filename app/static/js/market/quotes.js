@@ -31,12 +31,12 @@ export class Quotes extends Emitter {
     channel.on('tick', (tick) => this.#receive(tick));
   }
 
-  /** Subscribe to everything, and take in what happened meanwhile. Emits `unresponsive` when no answer comes. */
-  async sync() {
+  /** Subscribe to everything, and take in what happened meanwhile. @param {number} [timeoutMs]  for the first answer */
+  async sync(timeoutMs) {
     if (this.#early) return; // under way
     this.#early = [];
     try {
-      const { symbols } = await this.#channel.request('symbols');
+      const { symbols } = await this.#channel.request('symbols', {}, timeoutMs);
       const wanted = symbols.map(({ symbol }) => symbol);
       // The rooms come before the snapshots: what is sent between the two is in both, and nothing in neither.
       const { snapshots } = wanted.length ? await this.#channel.request('subscribe', { symbols: wanted }) : { snapshots: [] };
@@ -46,7 +46,6 @@ export class Quotes extends Emitter {
       this.#early = null;
       if (error.code === 'offline') return; // the next connect starts again
       this.#become('failed', error.message);
-      if (error.code === 'timeout') this.emit('unresponsive');
       setTimeout(() => { if (this.#channel.connected) this.sync(); }, error.retryAfterMs ?? RETRY_MS);
     }
   }

@@ -5,18 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+import requests
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import Meet
 from tests.e2e.ux.people import post
 from tests.support.browser import Person
 from tests.support.proxy import TcpProxy
-from tests.support.waiting import wait_until
+from tests.support.servers import Node
+from tests.support.waiting import WAIT_SECONDS, wait_until
 
 NewName = Callable[[str], str]
 
 # More than a window holds, and more than one page of the history.
 LINES = 130
+# So many messages a page keeps here of a room that is not open.
+KEPT = 30
 SCROLL_TOP = "element => element.scrollTop"
 FROM_END = "element => element.scrollHeight - element.scrollTop - element.clientHeight"
 
@@ -41,6 +45,17 @@ def scroll_up(person: Person, pixels: int = 600) -> None:
     person.page.mouse.wheel(0, -pixels)
     wait_until(
         lambda: timeline.evaluate(SCROLL_TOP) < before or person.page.wait_for_timeout(20), "it scrolls"
+    )
+
+
+def keep_fewer(person: Person, node: Node) -> None:
+    """Let somebody's page keep `KEPT` messages of a room that is not open, and not its hundreds."""
+    program = requests.get(f"{node.url}/static/js/chat/chat.js", timeout=WAIT_SECONDS).text
+    fewer, found = re.subn(r"(?<=const KEEP_MESSAGES = )\d+", str(KEPT), program)
+    assert found == 1
+    person.page.route(
+        re.compile(r"/js/chat/chat\.js"),
+        lambda route: route.fulfill(body=fewer, content_type="text/javascript"),
     )
 
 
@@ -130,6 +145,33 @@ def test_14_a_room_opens_at_the_first_unread_message(meet: Meet, new_name: NewNa
     ada.open_room(name)
     expect(ada.message("Line 90")).to_be_in_viewport()
     expect(divider).to_have_count(0)
+
+
+def test_14_more_heard_than_is_kept_begins_at_the_first_unread(
+    meet: Meet, node: Node, new_name: NewName
+) -> None:
+    """Of a room that is not looked at, the page keeps the newest messages only; here, fewer than ever."""
+    ada, bob = meet("Ada", signed_in=False), meet("Bob")
+    keep_fewer(ada, node)
+    ada.sign_in()
+    name = new_name("heard")
+    bob.create_room(name)
+    ada.join_room(name)
+    post(bob, "Before.")
+    expect(ada.message("Before.")).to_be_visible()
+    ada.open_room("general")
+    for number in range(1, 2 * KEPT + 1):
+        post(bob, f"News {number}")
+    badge = ada.find(f"room-{name}").get_by_test_id("unread")
+    expect(badge).to_have_text(str(2 * KEPT))
+    ada.open_room(name)
+    divider = ada.find("new-divider")
+    expect(divider).to_be_in_viewport()
+    following = divider.locator("xpath=following-sibling::*[1]")
+    expect(following.get_by_test_id("message-text")).to_have_text("News 1")
+    expect(ada.message("News 1")).to_be_in_viewport()
+    expect(ada.find("message")).to_have_count(2 * KEPT + 1)
+    expect(badge).to_have_text(str(2 * KEPT))
 
 
 def test_15_unread_counts_agree_in_two_tabs(meet: Meet, new_name: NewName) -> None:

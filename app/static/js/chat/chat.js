@@ -20,8 +20,8 @@ const DEFAULT_LIMITS = { text_max_chars: 4000, name_max_chars: 32, room_name_max
 
 /**
  * Emits `rooms`, `current` (the open room changed), `log` ({room, quiet}), `members` (room id), `ready` (in step with
- * the server), `away` (the connection is, or no more), `typing` ({room, member, active}), `problem` (a sentence for
- * the user) and `unresponsive` (connected, and hello got no answer).
+ * the server), `away` (the connection is, or no more), `typing` ({room, member, active}) and `problem` (a sentence for
+ * the user).
  */
 export class Chat extends Emitter {
   /** @type {Map<number, Room>} */
@@ -37,6 +37,8 @@ export class Chat extends Emitter {
   #members = new Map();
   #clockOffsetMs = 0;
   #syncing = null;
+  /** What was told of rooms since the server was last asked for all of them. @type {Map<number, Room>} */
+  #heard = new Map();
 
   /**
    * @param {import('../connection.js').Channel} channel
@@ -81,9 +83,9 @@ export class Chat extends Emitter {
     this.emit('away');
   }
 
-  /** Get in step with the server. Called after every connect. */
-  sync() {
-    this.#syncing ??= this.#sync().finally(() => { this.#syncing = null; });
+  /** Get in step with the server. Called after every connect. @param {number} [timeoutMs]  for its answer */
+  sync(timeoutMs) {
+    this.#syncing ??= this.#sync(timeoutMs).finally(() => { this.#syncing = null; });
     return this.#syncing;
   }
 
@@ -93,10 +95,15 @@ export class Chat extends Emitter {
     const before = this.current;
     if (before) this.log(before.id).newAfterSeq = null;
     this.currentId = room;
-    const log = room === null ? null : this.log(room);
-    if (log && this.current && this.seen.unread(this.current)) log.newAfterSeq = this.seen.upTo(this.current);
+    if (this.current && this.seen.unread(this.current)) this.#beginAtUnread(this.current);
     this.emit('current');
     this.refresh();
+  }
+
+  /** Whether messages of the room are still to be loaded, those apart that are left to the reader. */
+  lacksNewest(room) {
+    const log = this.log(room.id);
+    return log.hasGap || log.lastSeq < room.last_seq;
   }
 
   /** Load what the open room lacks: messages, people. */
@@ -105,7 +112,7 @@ export class Chat extends Emitter {
     if (!room?.joined || !this.channel.connected) return;
     const log = this.log(room.id);
     if (log.status === 'new' || log.status === 'failed') this.#loadNewest(room);
-    else if (log.status === 'ready' && (log.hasGap || log.lastSeq < room.last_seq)) this.#catchUp(room);
+    else if (log.status === 'ready' && this.lacksNewest(room)) this.#catchUp(room);
     else if (log.status === 'ready') this.#loadChanges(room);
     this.#loadMembers(room.id);
   }
@@ -173,17 +180,14 @@ export class Chat extends Emitter {
     this.log(room.id).keepNewest(KEEP_MESSAGES);
   }
 
-  async #sync() {
+  async #sync(timeoutMs) {
     let hello;
+    this.#heard.clear();
     try {
-      hello = await this.channel.request('hello');
+      hello = await this.channel.request('hello', {}, timeoutMs);
     } catch (error) {
-      if (error.code === 'offline') return; // the next connect starts again
+      if (error.code === 'offline' || error.code === 'timeout') return; // the next connect starts again
       if (error.code === 'unauthorized') return; // the connection sends the reader to the sign-in
-      if (error.code === 'timeout') {
-        this.emit('unresponsive');
-        return;
-      }
       await new Promise((resolve) => { setTimeout(resolve, error.retryAfterMs ?? RETRY_MS); });
       if (this.channel.connected) await this.#sync();
       return;
@@ -194,6 +198,10 @@ export class Chat extends Emitter {
     this.#clockOffsetMs = hello.server_time_ms - Date.now();
     for (const room of hello.rooms) this.#keepNumbers(room);
     this.rooms = new Map(hello.rooms.map((room) => [room.id, room]));
+    for (const room of this.#heard.values()) { // perhaps after the server had made its answer
+      this.#keepNumbers(room);
+      this.rooms.set(room.id, room);
+    }
     for (const room of this.rooms.values()) if (room.joined) this.seen.begin(room);
     for (const [room, log] of this.#logs) log.keptFrom(this.rooms.get(room)?.first_seq ?? 1);
     this.ready = true;
@@ -203,6 +211,15 @@ export class Chat extends Emitter {
     this.emit('ready');
     this.refresh();
     this.outbox.resume();
+  }
+
+  /** The room is opened: "New" stands before the first unread message, if need be after that was loaded again. */
+  #beginAtUnread(room) {
+    const seq = this.seen.upTo(room);
+    const { status, firstSeq } = this.log(room.id);
+    const isTrimmed = status === 'ready' && firstSeq > Math.max(seq + 1, room.first_seq);
+    if (isTrimmed && this.channel.connected) this.#logs.delete(room.id);
+    this.log(room.id).newAfterSeq = seq;
   }
 
   #loadNewest(room) {
@@ -313,6 +330,7 @@ export class Chat extends Emitter {
   #putRoom(room) {
     this.#keepNumbers(room);
     this.rooms.set(room.id, room);
+    this.#heard.set(room.id, room);
     if (room.joined) this.seen.begin(room);
     this.emit('rooms');
   }

@@ -125,7 +125,7 @@ export class Timeline {
     const ready = room?.joined && log.status === 'ready';
     if (ready) {
       this.#drawRows(room, log);
-      this.#land();
+      this.#land(room);
     } else {
       this.#removeRows();
     }
@@ -191,9 +191,9 @@ export class Timeline {
     this.#rows = rows;
   }
 
-  /** First page of a room that was just opened: land at the end, or at the first unread message. */
-  #land() {
-    if (this.#landed || !this.#place.isShown) return;
+  /** A room was just opened: land at the end, or at the first unread message, when both are there. */
+  #land(room) {
+    if (this.#landed || !this.#place.isShown || this.#chat.lacksNewest(room)) return;
     this.#landed = true;
     const divider = this.#rows.get('new')?.element;
     if (divider) this.#place.landAt(divider);

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from collections.abc import Sequence
 
 from playwright.sync_api import Browser, expect
@@ -14,9 +16,12 @@ from tests.support.waiting import wait_until
 
 # Enough prices for a trend to be seen beside the chat.
 MARKET = {"MARKET_SOURCE": "random-walk", "MARKET_TICKS_PER_SECOND": "8", "MARKET_SEED": "11"}
+IMPATIENT = {"DATABASE_TIMEOUT_SECONDS": "1"}
 PRICES_SHOWN = 50
 
 ROOM = "harbour"
+# What is so old in the pictures was said yesterday.
+EVENING = 5
 TALK = (
     ("Noor", "Good morning! The tickets for Saturday's harbour walk are in."),
     ("Amara", "Lovely. How many did we get?"),
@@ -26,33 +31,52 @@ TALK = (
     ("Amara", "The route, with the tide table:"),
     ("Amara", "https://example.org/harbour-walk"),
     ("Jonas", "Low tide at 14:20, so we can take the path below the lighthouse."),
-    ("Amara", "Perfect. I bring the big thermos, you bring something sweet?"),
+    ("Noor", "Perfect. I bring the big thermos, you bring something sweet?"),
+)
+# Said while Noor looks elsewhere.
+NEWS = (
     ("Jonas", "Cinnamon buns. Always cinnamon buns."),
-    ("Noor", "Then it is settled. Half past one at the old crane?"),
+    ("Amara", "Then it is settled. Half past one at the old crane?"),
 )
 SIDE = (
     ("Jonas", "Has anybody seen the weather for the weekend?"),
     ("Amara", "Sunny, with a light breeze from the west."),
 )
+MINUTE_MS = 60_000
+DAY_MS = 24 * 60 * MINUTE_MS
 
 
 def take(browser: Browser) -> None:
     """Take all of them."""
-    with Node(**MARKET) as node:
+    with Node(**MARKET, **IMPATIENT) as node:
         take_sign_in(browser, node)
         people = {name: Person(browser, node.url, name, **LIGHT) for name in ("Noor", "Amara", "Jonas")}
         for person in people.values():
             person.sign_in()
         noor, amara, jonas = people.values()
         converse(people, SIDE)
+        for name in ("book-club", "kitchen-garden"):
+            amara.create_room(name)
+            noor.join_room(name)
+        jonas.create_room("night-sky")
         noor.create_room(ROOM)
         for other in (amara, jonas):
             other.join_room(ROOM)
         converse(people, TALK)
+        edit(jonas, TALK[7][1], "Low tide is at 14:25, so we can take the path below the lighthouse.")
+        noor.open_room("book-club")
+        for name, text in NEWS:
+            people[name].send(text)
+        open_direct(jonas, noor).send("Do you still have my umbrella?")
+        jonas.open_room(ROOM)
         amara.open_room("general")
         amara.send("The ferry runs every twenty minutes, by the way.")
+        grow_old(node)
+        noor.page.reload()
+        noor.open_room(ROOM)
         state = noor.context.storage_state()
         settle(noor, jonas)
+        expect(noor.find("new-divider")).to_be_visible()
         picture(noor.page, noor.watch, "chat-light")
 
         # Noor again, in other windows.
@@ -70,7 +94,33 @@ def take(browser: Browser) -> None:
         noor.create_room("weekend-plans")
         expect(noor.find("beginning")).to_be_visible()
         picture(noor.page, noor.watch, "chat-empty")
+        take_failure(node, noor)
         take_outage(node, noor)
+
+
+def edit(person: Person, old: str, new: str) -> None:
+    """Correct somebody's own last message."""
+    person.find("composer").press("ArrowUp")
+    expect(person.find("composer")).to_have_value(old)
+    person.write(new)
+    expect(person.find("message").filter(has_text=new)).to_be_visible()
+
+
+def open_direct(person: Person, other: Person) -> Person:
+    """Begin, or go on with, a conversation of two."""
+    person.find("person").filter(has_text=other.name).get_by_role("button").click()
+    expect(person.find("room-title")).to_have_text(other.name)
+    return person
+
+
+def grow_old(node: Node) -> None:
+    """Let some of what was said have been said yesterday, and the rest a few minutes apart."""
+    with contextlib.closing(sqlite3.connect(node.folder / "chat.db", timeout=10)) as database, database:
+        newest = database.execute("SELECT max(id) FROM messages").fetchone()[0]
+        first = database.execute("SELECT min(id) FROM messages WHERE text = ?", TALK[0][1:]).fetchone()[0]
+        for number in range(1, newest + 1):
+            age_ms = (newest - number) * 4 * MINUTE_MS + (DAY_MS if number < first + EVENING else 0)
+            database.execute("UPDATE messages SET sent_at_ms = sent_at_ms - ? WHERE id = ?", (age_ms, number))
 
 
 def take_sign_in(browser: Browser, node: Node) -> None:
@@ -85,9 +135,7 @@ def take_sign_in(browser: Browser, node: Node) -> None:
 
 def take_direct(noor: Person, amara: Person) -> None:
     """A conversation of two."""
-    noor.find("person").filter(has_text="Amara").get_by_role("button").click()
-    expect(noor.find("room-title")).to_have_text("Amara")
-    noor.send("Shall we surprise Jonas? It is his birthday on Saturday.")
+    open_direct(noor, amara).send("Shall we surprise Jonas? It is his birthday on Saturday.")
     amara.page.get_by_role("button", name=re.compile("^Noor")).first.click()
     expect(amara.find("room-title")).to_have_text("Noor")
     amara.send("Yes! Cake at eight. I bring the candles.")
@@ -95,17 +143,28 @@ def take_direct(noor: Person, amara: Person) -> None:
     picture(noor.page, noor.watch, "chat-direct")
 
 
-def take_outage(node: Node, noor: Person) -> None:
-    """The node is gone: what is written waits, and later says so."""
+def take_failure(node: Node, noor: Person) -> None:
+    """The database is locked: what is written was not sent, and says so."""
     noor.open_room(ROOM)
+    with contextlib.closing(sqlite3.connect(node.folder / "chat.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        noor.write("Shall I bring the binoculars, too?")
+        expect(noor.find("message").last).to_have_attribute("data-state", "failed")
+        picture(noor.page, noor.watch, "chat-failed")
+        database.execute("ROLLBACK")
+    noor.page.get_by_role("button", name="Retry").click()
+    expect(noor.find("message").last).to_have_attribute("data-state", "sent")
+
+
+def take_outage(node: Node, noor: Person) -> None:
+    """The node is gone: what is written waits."""
     with noor.watch.outage():
         node.kill()
         expect(noor.find("connection-banner")).to_be_visible()
         noor.write("I will be five minutes late, the tram stands still.")
         expect(noor.find("message").last).to_have_attribute("data-state", "pending")
+        expect(noor.find("message").last).to_contain_text("Waiting for the connection")
         picture(noor.page, noor.watch, "chat-disconnected")
-        expect(noor.find("message").last).to_have_attribute("data-state", "failed")
-        picture(noor.page, noor.watch, "chat-failed")
         noor.close()
 
 
@@ -119,7 +178,7 @@ def converse(people: dict[str, Person], lines: Sequence[tuple[str, str]]) -> Non
 
 def settle(person: Person, typist: Person) -> None:
     """Wait until everything that a picture should show is there, and somebody is about to say something."""
-    expect(person.message(TALK[-1][1])).to_be_attached()
+    expect(person.message(NEWS[-1][1])).to_be_attached()
     if person.find("market-table").is_visible():
         line = person.find("market-table").locator(".sparkline-line").first
         wait_until(

@@ -12,7 +12,6 @@ from tests.e2e.ux.wire import Sent
 from tests.support.browser import Person
 from tests.support.proxy import TcpProxy
 from tests.support.servers import Node
-from tests.support.waiting import wait_until
 
 NewName = Callable[[str], str]
 
@@ -86,16 +85,15 @@ def test_03_what_fails_offers_retry_and_delete_and_keeps_the_text(
     for row in (kept, dropped):
         expect(row).to_have_attribute("data-state", "pending")
     clock.stop()
-    for row in (kept, dropped):
-        # One after the other: the second is sent when the first has failed.
-        clock.within(
-            TIMEOUT_MS, lambda row=row: row.get_attribute("data-state") == "failed", "the timeout", 500
-        )
-        expect(row.get_by_test_id("message-retry")).to_be_visible()
-        expect(row.get_by_test_id("message-reason")).to_contain_text("did not answer in time")
-    dropped.get_by_test_id("message-delete").click()
-    clock.at_once(lambda: dropped.count() == 0, "the message is deleted")
     with ada.watch.outage():
+        clock.within(TIMEOUT_MS, lambda: kept.get_attribute("data-state") == "failed", "the timeout", 500)
+        expect(kept.get_by_test_id("message-retry")).to_be_visible()
+        expect(kept.get_by_test_id("message-reason")).to_contain_text("did not answer in time")
+        # The connection is given up with that, and the second one waits for the next.
+        clock.within(TIMEOUT_MS, dropped.get_by_test_id("message-delete").is_visible, "it waits", 500)
+        expect(kept.get_by_test_id("message-delete")).to_be_visible()
+        dropped.get_by_test_id("message-delete").click()
+        clock.at_once(lambda: dropped.count() == 0, "the message is deleted")
         road.cut()
         road.resume()
         clock.go_on()
@@ -137,11 +135,12 @@ def test_04_retry_reuses_the_message_id(meet: Meet, road: TcpProxy, node: Node, 
     expect(row).to_have_attribute("data-state", "pending")
     clock.stop()
     clock.within(TIMEOUT_MS, lambda: row.get_attribute("data-state") == "failed", "the timeout", 500)
-    row.get_by_test_id("message-retry").click()
-    wait_until(lambda: len(sent("send")) == 2 or ada.page.wait_for_timeout(20), "it is sent again")
+    with ada.watch.outage():
+        row.get_by_test_id("message-retry").click()
+        road.resume()
+        clock.within(TIMEOUT_MS, lambda: len(sent("send")) == 2, "it is sent again", 100)
     first, second = sent("send")
     assert first["client_id"] == second["client_id"]
-    road.resume()
     clock.at_once(lambda: row.get_attribute("data-state") == "sent", "the acknowledgement")
     # One copy at the server: what somebody sees who comes now.
     bob.page.reload()

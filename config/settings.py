@@ -293,11 +293,6 @@ class Settings(Ops, Market, Rates, Chat, Realtime, Transport, Queue, Database, A
                     f"{name.upper()}={getattr(self, name)} is too little for a message of the chat: with "
                     f"CHAT_TEXT_MAX_CHARS={self.chat_text_max_chars} it should be {needed} or more"
                 )
-        if self.market_node not in (None, self.node_id) and not self.message_queue:
-            raise ValueError(
-                f"MARKET_NODE={self.market_node} is another node, and without MESSAGE_QUEUE its prices "
-                "cannot come here: set that, or leave MARKET_NODE out"
-            )
         return self
 
 

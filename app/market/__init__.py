@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from app.market.sources import (
 )
 from app.realtime import Emitter, Rates, SocketIO
 from config import Settings, SettingsError
+
+logger = logging.getLogger(__name__)
 
 SAMPLE_SESSION = Path(__file__).with_name("session.csv")
 
@@ -47,6 +50,10 @@ def init_app(app: Flask, socketio: SocketIO, emitter: Emitter, settings: Setting
     has_feed = settings.market_node in (None, settings.node_id)
     if settings.message_queue:
         app.extensions["market_sharing"] = Sharing(board, socketio, has_feed)
+    elif not has_feed:
+        logger.warning(
+            "MARKET_NODE is another node, and without MESSAGE_QUEUE its prices cannot come here",
+        )
     if not has_feed:
         return None
     return Feed(source, board, emitter, namespace.namespace)

@@ -210,6 +210,11 @@ class TourRunner:
 
     def _act(self, step: Step) -> None:
         gevent.sleep(max(0.0, step.at - time.time()))
+        tour = self._board.tour
+        if tour is None or step.id not in {known.id for known in tour.steps}:
+            # Of a tour that another one has replaced: nobody would let go on what this freezes.
+            log.info("tour step of an earlier tour", what=step.what, program=step.program)
+            return
         if not self._board.running(time.time()):
             self._change(msgspec.structs.replace(step, error="The tour was stopped before."))
             return

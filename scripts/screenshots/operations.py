@@ -48,7 +48,7 @@ def take(browser: Browser) -> None:
             operator.close()
 
         operator = sign_in(browser, machine, **LIGHT)
-        machine.control.kill("redis")
+        machine.control.stop("redis")
         talk()
         expect(operator.find("ops-timeline")).to_contain_text("RabbitMQ is used")
         expect(operator.find("ops-brokers")).to_contain_text("down for")

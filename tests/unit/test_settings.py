@@ -48,7 +48,6 @@ def test_the_settings_of_the_queue_are_those_of_the_engine() -> None:
         ("CORS_ORIGINS", "https://example.org/", "no slash at its end"),
         ("EMITTER_OVERFLOW", "panic", "block, drop_oldest, raise"),
         ("MARKET_REPLAY_SPEED", "0", "0.1 to 1000"),
-        ("MARKET_NODE", "n9", "set that, or leave MARKET_NODE out"),
         ("CHAT_TEXT_MAX_CHARS", "20000", "SOCKET_MAX_MESSAGE_BYTES=100000 is too little"),
         ("QUEUE_MAX_MESSAGE_BYTES", "64", "should be 13000 or more"),
         ("APP_ENV", "prod", "development, testing, production"),

@@ -214,6 +214,18 @@ def test_a_step_that_is_stopped_before_it_happens_does_not_happen(
     assert not control.frozen
 
 
+def test_a_step_of_a_tour_that_another_one_has_replaced_does_not_happen(
+    control: FakeControl, runner: TourRunner, operators: Operators
+) -> None:
+    runner.start()
+    runner.break_("freeze-redis", None)
+    runner.stop()
+    runner.start()
+    gevent.sleep(2 * tour_runner.LEAD_SECONDS)
+    assert not control.frozen
+    assert [figures.step.what for figures in last(operators).steps] == ["start"]
+
+
 def test_what_cannot_be_broken_is_told(
     control: FakeControl, runner: TourRunner, operators: Operators
 ) -> None:

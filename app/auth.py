@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -118,6 +118,11 @@ def new_guest(name: str) -> User:
     lifetime: timedelta = current_app.config["PERMANENT_SESSION_LIFETIME"]
     now = time.time()
     return User(GUEST_PREFIX + secrets.token_urlsafe(ID_BYTES), name, now + lifetime.total_seconds(), now)
+
+
+def renamed_guest(guest: User, name: str) -> User:
+    """Let a guest go on under another name."""
+    return replace(guest, name=name)
 
 
 def sign_in(guest: User) -> None:

@@ -107,7 +107,7 @@ def sign_in() -> ResponseReturnValue:
                 message = REASONS["account_name_taken"]
     if message is None and settings.auth_sign_in_url and not settings.auth_guests:
         return redirect(settings.auth_sign_in_url)
-    return _sign_in_page("", message, 200)
+    return _sign_in_page("", message, 200, reason)
 
 
 @pages.post("/sign-in")
@@ -124,17 +124,20 @@ def do_sign_in() -> ResponseReturnValue:
         if before and name_key(before.name) == key:
             # The form was sent twice, or from another tab.
             return redirect(url_for("pages.index"), 303)
-        user = auth.new_guest(name)
+        # Whose name was taken stays the same guest: their rooms, and what they could not send, wait for them.
+        goes_on = before is not None and request.form.get("reason") == "name_taken"
+        user = auth.renamed_guest(before, name) if before and goes_on else auth.new_guest(name)
         if not _chat().claim_name(user):
-            return _sign_in_page(typed, REASONS["name_taken"], 409)
+            return _sign_in_page(typed, REASONS["name_taken"], 409, request.form.get("reason", ""))
         try:
             _chat().service.welcome(user)
         except BaseException:
             _chat().forget_name(user)
             raise
     except EventError as error:
-        return _sign_in_page(typed, error.message, CODES[error.code].http_status)
-    if before:
+        status = CODES[error.code].http_status
+        return _sign_in_page(typed, error.message, status, request.form.get("reason", ""))
+    if before and not goes_on:
         _sessions().end(before)
         _chat().forget(before)
     auth.sign_in(user)
@@ -172,12 +175,13 @@ def favicon() -> ResponseReturnValue:
     return redirect(url_for("static", filename="img/favicon.svg"), 301)
 
 
-def _sign_in_page(name: str, error: str | None, status: int) -> ResponseReturnValue:
+def _sign_in_page(name: str, error: str | None, status: int, reason: str) -> ResponseReturnValue:
     settings: Settings = current_app.extensions["settings"]
     page = render_template(
         "sign_in.html",
         name=name,
         error=error,
+        reason=reason,
         name_max_chars=settings.chat_name_max_chars,
         guests=settings.auth_guests,
         sign_in_url=settings.auth_sign_in_url,

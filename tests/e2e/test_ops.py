@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
+import psutil
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from config.ops import DEFAULT_ADMIN_TOKEN
 from tests.e2e.test_views import fits, is_dark
+from tests.support.axe import serious_anywhere
 from tests.support.browser import PHONE, Person
 from tests.support.proxy import TcpProxy
 from tests.support.rabbitmq import RabbitMQ
@@ -19,6 +21,8 @@ from tests.support.servers import HOST, Node
 # Two nodes and two brokers on a busy machine.
 pytestmark = pytest.mark.timeout(240)
 Operate = Callable[..., Person]
+# Three seconds without figures, and a little for the machine; as long again, and the page connects anew.
+SILENT_MS = 8_000
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +160,8 @@ def test_a_broker_dies_and_comes_back(operate: Operate, brokers: tuple[Redis, Ra
     expect(broker(operator, "rabbitmq").get_by_test_id("broker-state")).to_have_text("in use")
     expect(operator.find("ops-headline")).to_have_text("Redis is down; messages go over RabbitMQ.")
     expect(operator.find("ops-headline")).to_have_attribute("data-state", "warning")
+    findings = serious_anywhere(operator.page)
+    assert not findings, findings
     for name in ("n1", "n2"):
         expect(happened(operator, re.compile(f"{name}.*: RabbitMQ is used")).first).to_be_visible()
         expect(happened(operator, re.compile(f"{name}.*: Redis is down")).first).to_be_visible()
@@ -170,6 +176,8 @@ def test_no_broker_works(operate: Operate, brokers: tuple[Redis, RabbitMQ]) -> N
         each.kill()
     try:
         expect(operator.find("ops-headline")).to_contain_text("No broker works: you see n1 alone")
+        findings = serious_anywhere(operator.page)
+        assert not findings, findings
         expect(card(operator, "n2").get_by_test_id("node-state")).to_contain_text("silent for")
         expect(card(operator, "n2").get_by_test_id("node-drain")).to_be_disabled()
     finally:
@@ -237,6 +245,42 @@ def test_the_page_goes_on_at_another_node_when_its_own_dies(operate: Operate, no
         after = operator.find("ops-happening").all_inner_texts()
         assert set(before) <= set(after), "what happened is known to all nodes"
         expect(operator.find("ops-node")).to_have_count(2)
+
+
+def test_a_node_that_freezes_is_not_taken_for_one_where_nothing_happens(browser: Browser) -> None:
+    with Node() as node:
+        operator = Person(browser, node.url, "Operator")
+        operator.page.goto(f"{node.url}/ops")
+        operator.find("ops-sign-in-button").click()
+        expect(operator.find("ops-headline")).to_contain_text("One node")
+        page, stale = operator.find("ops"), re.compile(r"\bis-stale\b")
+        expect(page).not_to_have_class(stale)
+        (worker,) = psutil.Process(node.pid).children()
+        with operator.watch.outage():
+            worker.suspend()
+            try:
+                expect(page).to_have_class(stale, timeout=SILENT_MS)
+                expect(operator.find("connection-banner")).to_be_visible(timeout=SILENT_MS)
+            finally:
+                worker.resume()
+            expect(operator.find("connection-banner")).to_be_hidden()
+            expect(page).not_to_have_class(stale)
+        assert operator.watch.complaints() == []
+        operator.close()
+
+
+def test_reconnecting_leaves_the_focus_on_the_heading(operate: Operate, nodes: list[Node]) -> None:
+    with TcpProxy(nodes[0].port) as road:
+        operator = operate(f"http://{HOST}:{road.port}")
+        with operator.watch.outage():
+            road.refuse()
+            road.cut()
+            expect(operator.find("reconnect-now")).to_be_visible()
+            operator.find("reconnect-now").focus()
+            road.resume()
+            operator.page.keyboard.press("Enter")
+            expect(operator.find("connection-banner")).to_be_hidden()
+        expect(operator.page.get_by_role("heading", name="Operations", level=1)).to_be_focused()
 
 
 def test_a_session_that_ends_asks_for_the_token(browser: Browser) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from playwright.sync_api import Page
 
+from tests.support.browser import DESKTOP, PHONE
 from tests.support.node_js import packages
 
 # Beside the rules of WCAG 2.2 A and AA those that axe calls best practice.
@@ -50,9 +51,31 @@ def violations(page: Page, *rules: str) -> list[Violation]:
     ]
 
 
+# A change of the theme, too, begins with the next frame.
+REST = """() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))
+    .then(() => Promise.all(document.getAnimations()
+        .filter(animation => animation.effect.getComputedTiming().endTime !== Infinity)
+        .map(animation => animation.finished.catch(() => {}))))"""
+
+
 def serious(page: Page) -> list[str]:
-    """What of it is serious or critical, in words."""
+    """What of it is serious or critical, in words. What moves comes to rest first."""
+    page.evaluate(REST)
     return [str(violation) for violation in violations(page) if violation.impact in SERIOUS]
+
+
+def serious_anywhere(page: Page) -> list[str]:
+    """The same in both themes, wide and narrow, of a page that follows the system's theme."""
+    before = page.viewport_size
+    assert before is not None
+    found = []
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        for scheme in ("light", "dark"):
+            page.emulate_media(color_scheme=scheme)
+            found += [f"{scheme}, {size['width']} wide: {violation}" for violation in serious(page)]
+    page.set_viewport_size(before)
+    return found
 
 
 def _place(node: dict[str, Any]) -> str:

@@ -306,6 +306,27 @@ def test_signing_in_as_somebody_else_ends_who_one_was(app: Flask) -> None:
     assert app.test_client().post("/sign-in", data={"name": "Ada"}).status_code == 303, "the name is free"
 
 
+def test_whose_name_is_taken_stays_the_same_guest_under_another_one(make_app: MakeApp) -> None:
+    app = make_app(chat_name_lease_seconds=0)
+    ada = Person(app, "Ada")
+    ada.ask("create_room", {"name": "mine"})
+    me = ada.ask("hello")["me"]
+    ada.socket.disconnect("/chat")
+    Person(app, "Ada")
+    assert ada.http.get("/").status_code == 200
+    assert not ada.open().is_connected("/chat")
+    page = ada.http.get("/sign-in?reason=name_taken").text
+    assert 'name="reason" value="name_taken"' in page
+    bad = ada.http.post("/sign-in", data={"name": "-", "reason": "name_taken"})
+    assert (bad.status_code, 'value="name_taken"' in bad.text) == (422, True)
+    good = ada.http.post("/sign-in", data={"name": "Ada Two", "reason": "name_taken"})
+    assert good.status_code == 303
+    ada.socket = ada.open()
+    hello = ada.ask("hello")
+    assert hello["me"] == {**me, "name": "Ada Two"}
+    assert "mine" in [room["name"] for room in hello["rooms"] if room["joined"]]
+
+
 def test_a_sign_in_that_fails_gives_the_name_back(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise EventError("unavailable", "The database is busy.")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
 
 from tests.e2e.conftest import Meet
 from tests.support.browser import DESKTOP, PHONE, Person
+from tests.support.proxy import TcpProxy
 from tests.support.redis import Redis
 from tests.support.servers import Node
 
@@ -324,6 +326,48 @@ def test_without_a_feed_the_page_says_so(browser: Browser, closed_node: Node) ->
     expect(visitor.find("market-pause")).to_be_hidden()
     assert not visitor.watch.complaints()
     visitor.close()
+
+
+def test_a_recording_may_have_more_symbols_than_one_may_ask_for_at_once(
+    browser: Browser, tmp_path: Path
+) -> None:
+    names = [f"SYM{number:02}" for number in range(60)]
+    recording = tmp_path / "session.csv"
+    lines = [f"{number},{name},Number {number},{number + 1}" for number, name in enumerate(names)]
+    recording.write_text("\n".join(["time_ms,symbol,name,price", *lines]) + "\n", "utf-8")
+    with Node(MARKET_SOURCE="replay", MARKET_REPLAY_FILE=str(recording)) as node:
+        visitor = Person(browser, node.url, "Visitor")
+        visitor.page.goto(f"{visitor.url}/market")
+        see_prices(visitor)
+        assert symbols(visitor) == names
+        # The last one moves, too.
+        last = visitor.find("market-row-SYM59")
+        before = str(last.get_attribute("data-seq"))
+        expect(last).not_to_have_attribute("data-seq", before)
+        assert not visitor.watch.complaints()
+        visitor.close()
+
+
+def test_all_times_are_of_24_hours(meet: Meet) -> None:
+    visitor = visit(meet, locale="en-US")
+    wait_for_a_whole_chart(visitor.page)
+    clock = r"\d\d:\d\d:\d\d"
+    expect(visitor.find("chart-box")).to_have_attribute("aria-label", re.compile(rf"since {clock}\.$"))
+    visitor.find("chart-box").hover()
+    expect(visitor.page.locator(".chart-readout")).to_have_text(re.compile(rf"^{clock} · "))
+
+
+def test_reconnecting_leaves_the_focus_on_the_heading(meet: Meet, road: TcpProxy) -> None:
+    visitor = visit(meet, road=road)
+    with visitor.watch.outage():
+        road.refuse()
+        road.cut()
+        expect(visitor.find("reconnect-now")).to_be_visible()
+        visitor.find("reconnect-now").focus()
+        road.resume()
+        visitor.page.keyboard.press("Enter")
+        expect(visitor.find("connection-banner")).to_be_hidden()
+    expect(visitor.page.get_by_role("heading", name="Market", level=1)).to_be_focused()
 
 
 def test_the_chat_and_the_market_lead_to_each_other(meet: Meet) -> None:

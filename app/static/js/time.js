@@ -1,5 +1,6 @@
 /** Times as people read them, in their own zone and language. */
 const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' });
+const exactClock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 const fullDate = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
 const thisYear = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long' });
 const otherYear = new Intl.DateTimeFormat(undefined, { day: 'numeric', month: 'long', year: 'numeric' });
@@ -12,6 +13,9 @@ export const clockTime = (ms) => clock.format(ms);
 /** 14:05, or 2:05: for narrow places */
 export const shortClockTime = (ms) => clock.formatToParts(ms)
   .filter((part) => part.type !== 'dayPeriod').map((part) => part.value).join('').trim();
+
+/** 14:05:09, everywhere: for figures and prices */
+export const exactTime = (ms) => exactClock.format(ms);
 
 /** Tuesday, 3 March 2026 at 14:05:09 */
 export const fullTime = (ms) => fullDate.format(ms);

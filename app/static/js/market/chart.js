@@ -1,12 +1,12 @@
 /** A line of prices over time, drawn by uPlot. Follows its box's size and the theme. */
 import uPlot from '../../vendor/uplot/uPlot.esm.min.js';
+import { exactTime } from '../time.js';
 
 const CHAR_PX = 7.5; // of an axis label
 const LABEL_PX = 80; // the least room for a time and the space around it
 const LAST_PX = 30; // half of a time: that of the last one fits
 const TAG_PX = { height: 20, gap: 6 }; // of the last price
-const SECONDS = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
-const MINUTES = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
+const minutes = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', hourCycle: 'h23' });
 const MINUTE_MS = 60_000;
 
 export class Chart {
@@ -44,7 +44,7 @@ export class Chart {
     const { priceName, onPoint } = this.#options;
     const colour = (name) => () => this.#colours[name];
     const axis = { stroke: colour('text'), font: `12px ${getComputedStyle(this.#box).fontFamily}`, ticks: { show: false } };
-    const timeNames = (_plot, times, _axis, _space, stepMs) => times.map((time) => (stepMs < MINUTE_MS ? SECONDS : MINUTES).format(time));
+    const timeNames = (_plot, times, _axis, _space, stepMs) => times.map((time) => (stepMs < MINUTE_MS ? exactTime(time) : minutes.format(time)));
     const room = (_plot, labels) => 14 + CHAR_PX * Math.max(...[priceName(this.#last), ...(labels ?? [])].map((label) => label.length));
     // The tag of the last price stands in front of what is near to it.
     const hidden = (plot, price) => Math.abs(price - this.#last) * this.#box.clientHeight < TAG_PX.height * (plot.scales.y.max - plot.scales.y.min);

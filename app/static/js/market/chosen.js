@@ -2,13 +2,12 @@
 import { Chart } from './chart.js';
 import { PriceHistory } from './price-history.js';
 import { changeName, isNewer, priceName } from './prices.js';
+import { exactTime } from '../time.js';
 
 // Longer than it takes until the server's other nodes know a tick (half a second).
 const ASK_AGAIN_MS = 1_000;
 const ASKS_MAX = 3; // what is missing then has been lost on the server
 const DESCRIBE_MS = 10_000; // a description that changes with each tick could not be listened to
-
-const times = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit' });
 
 export class MarketChart {
   #channel;
@@ -133,11 +132,11 @@ export class MarketChart {
     const prices = this.#drawn.map((point) => point.price);
     this.#box.setAttribute('aria-label',
       `Chart of ${this.#line.symbol}, ${this.#line.name}: ${priceName(last.price)}, ${changeName(last.change_percent)} since the opening. `
-      + `Between ${priceName(Math.min(...prices))} and ${priceName(Math.max(...prices))} since ${times.format(this.#drawn[0].time_ms)}.`);
+      + `Between ${priceName(Math.min(...prices))} and ${priceName(Math.max(...prices))} since ${exactTime(this.#drawn[0].time_ms)}.`);
   }
 
   #read(index) {
     const point = index === null ? undefined : this.#drawn[index];
-    this.#readout.textContent = point ? `${times.format(point.time_ms)} · ${priceName(point.price)}` : '';
+    this.#readout.textContent = point ? `${exactTime(point.time_ms)} · ${priceName(point.price)}` : '';
   }
 }

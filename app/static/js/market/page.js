@@ -85,7 +85,7 @@ connection.on('wake', (timeoutMs) => quotes.sync(timeoutMs));
 connection.on('refused', () => window.location.reload());
 window.addEventListener('hashchange', choose);
 pauseButton.addEventListener('click', () => pause(pausedAt === null));
-new Banner(connection);
+new Banner(connection).on('left', () => document.getElementById('market-title').focus());
 showState();
 
 connection.reconnectNow();

@@ -11,6 +11,7 @@ import { isNewer } from './prices.js';
 
 const SPARKLINE_PRICES = 60; // what the server keeps for it, too
 const RETRY_MS = 3_000;
+const SUBSCRIBE_AT_ONCE = 50; // what one event may ask for
 
 export class Quotes extends Emitter {
   #channel;
@@ -39,7 +40,11 @@ export class Quotes extends Emitter {
       const { symbols } = await this.#channel.request('symbols', {}, timeoutMs);
       const wanted = symbols.map(({ symbol }) => symbol);
       // The rooms come before the snapshots: what is sent between the two is in both, and nothing in neither.
-      const { snapshots } = wanted.length ? await this.#channel.request('subscribe', { symbols: wanted }) : { snapshots: [] };
+      const snapshots = [];
+      for (let at = 0; at < wanted.length; at += SUBSCRIBE_AT_ONCE) {
+        const answer = await this.#channel.request('subscribe', { symbols: wanted.slice(at, at + SUBSCRIBE_AT_ONCE) });
+        snapshots.push(...answer.snapshots);
+      }
       this.#begin(snapshots);
       this.#become(symbols.length ? 'live' : 'closed');
     } catch (error) {

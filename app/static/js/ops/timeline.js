@@ -1,7 +1,7 @@
 /** What happened, newest first. It is read aloud as it comes, but for what was there at the connect. */
 import { keepInStep, setText } from '../draw.js';
-import { clockSeconds, named } from './words.js';
-import { fullTime } from '../time.js';
+import { named } from './words.js';
+import { exactTime, fullTime } from '../time.js';
 
 const list = document.getElementById('ops-timeline');
 const template = document.getElementById('ops-happening-template');
@@ -14,7 +14,7 @@ const LOSSES = ['lost', 'dropped', 'failed', 'rejected'];
 export function drawTimeline({ timeline }) {
   keepInStep(list, folded(timeline), ({ key }) => key, template, (row, entry) => {
     const time = row.querySelector('time');
-    setText(time, clockSeconds(entry.at_ms));
+    setText(time, exactTime(entry.at_ms));
     time.dateTime = new Date(entry.at_ms).toISOString();
     time.title = fullTime(entry.at_ms);
     setText(row.querySelector('.ops-happening-node'), `${entry.nodes.join(', ')}:`);

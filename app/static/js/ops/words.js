@@ -1,7 +1,6 @@
 /** The figures of the operations page in words. */
 const whole = new Intl.NumberFormat(undefined, { maximumFractionDigits: 0 });
 const tenth = new Intl.NumberFormat(undefined, { minimumFractionDigits: 1, maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit', second: '2-digit', hourCycle: 'h23' });
 
 export const NAMES = { redis: 'Redis', rabbitmq: 'RabbitMQ' };
 const BROKER = /(?<!\S)(redis|rabbitmq)(?=[,.:;]?(?:\s|$))/g; // as a word, not in an address
@@ -32,9 +31,6 @@ export function duration(seconds) {
   const [, size, unit] = units.find(([below]) => seconds < below);
   return `${Math.floor(seconds / size)} ${unit}`;
 }
-
-/** 14:05:09 */
-export const clockSeconds = (ms) => clock.format(ms);
 
 /** n1; the beginning of its origin, if it has no name */
 export const nodeName = ({ origin, figures }) => figures.node ?? (origin.slice(0, 8) || 'this node');

@@ -1,6 +1,6 @@
 /** What the tour says: a step and its figures in sentences. */
-import { NAMES, clockSeconds, named, sentence } from '../ops/words.js';
-import { waitName } from '../time.js';
+import { NAMES, named, sentence } from '../ops/words.js';
+import { exactTime, waitName } from '../time.js';
 
 const number = new Intl.NumberFormat();
 const BACK_SECONDS = 10; // QUEUE_FAILBACK_SECONDS, if nobody has set it
@@ -22,7 +22,7 @@ function counted({ received, lost, doubled, late, worst_ms: worstMs }) {
 
 /** What was done, and when it is over. */
 function done({ what, program, state, at_ms: atMs, back_ms: backMs, error }, nowMs) {
-  if (what === 'start') return `Started at ${clockSeconds(atMs)}.`;
+  if (what === 'start') return `Started at ${exactTime(atMs)}.`;
   const name = partName(program);
   const frozen = what.startsWith('freeze-');
   const verb = frozen ? 'frozen' : 'killed';
@@ -30,11 +30,11 @@ function done({ what, program, state, at_ms: atMs, back_ms: backMs, error }, now
     case 'announced': return sentence(`${name} will be ${verb} in a moment.`);
     case 'failed': return sentence(`${name} could not be ${verb}: ${error}`);
     case 'under_way': return sentence(`${name} was ${verb} ${waitName(nowMs - atMs)} ago, and is not back yet.`);
-    case 'missing': return sentence(`${name} was ${verb} at ${clockSeconds(atMs)}, and has not come back.`);
+    case 'missing': return sentence(`${name} was ${verb} at ${exactTime(atMs)}, and has not come back.`);
     default: {
       const took = delayName(Math.max(0, backMs - atMs));
       const back = what === 'kill-node' ? `counting again after ${took}` : frozen ? `went on after ${took}` : `back after ${took}`;
-      return sentence(`${name} was ${verb} at ${clockSeconds(atMs)}, and ${frozen ? '' : 'was '}${back}.`);
+      return sentence(`${name} was ${verb} at ${exactTime(atMs)}, and ${frozen ? '' : 'was '}${back}.`);
     }
   }
 }

@@ -1,6 +1,7 @@
 /**
  * What the page knows of the cluster. Emits `figures` when they have come, `happened` with what is new in the
- * timeline, and `synced` when the page is in step after a connect. docs/events.md has the shapes.
+ * timeline, and `synced` when the page is in step after a connect; over an open connection also `silent` when the
+ * figures do not come, and `dead` when they do not for longer. docs/events.md has the shapes.
  *
  * @typedef {{origin: string, seen: 'here'|'heard'|'silent'|'gone', silent_seconds: number, figures: object}} Node
  */
@@ -9,6 +10,8 @@ import { Emitter } from '../emitter.js';
 const HISTORY_SECONDS = 60; // what the server keeps, too
 const TIMELINE_MAX = 200; // so is this
 const RETRY_MS = 2_000;
+const SILENT_MS = 3_000; // figures come each second
+const DEAD_MS = 7_000; // long before the heartbeat finds a node that is frozen
 
 export class Ops extends Emitter {
   /** @type {Node[]} by name */
@@ -18,13 +21,15 @@ export class Ops extends Emitter {
   /** @type {object[]} newest first */
   timeline = [];
   #channel;
+  #timers = [];
 
   /** @param {import('../connection.js').Channel} channel */
   constructor(channel) {
     super();
     this.#channel = channel;
-    channel.on('connect', () => this.#sync());
-    channel.on('figures', ({ nodes }) => this.#take(nodes));
+    channel.on('connect', () => { this.#expectFigures(); this.#sync(); });
+    channel.on('disconnect', () => this.#timers.forEach(clearTimeout));
+    channel.on('figures', ({ nodes }) => { this.#expectFigures(); this.#take(nodes); });
     channel.on('happened', (entry) => this.#happened([entry]));
   }
 
@@ -36,6 +41,11 @@ export class Ops extends Emitter {
   /** Ask for something that changes the cluster. @throws {import('../connection.js').RequestError} */
   ask(event, payload) {
     return this.#channel.request(event, payload);
+  }
+
+  #expectFigures() {
+    this.#timers.forEach(clearTimeout);
+    this.#timers = [['silent', SILENT_MS], ['dead', DEAD_MS]].map(([event, ms]) => setTimeout(() => this.emit(event), ms));
   }
 
   async #sync() {

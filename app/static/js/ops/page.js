@@ -15,7 +15,7 @@ const tour = document.getElementById('tour'); // only where it is enabled: templ
 const connection = new Connection(tour ? ['/ops', '/tour'] : ['/ops']);
 const ops = new Ops(connection.channel('/ops'));
 const actions = new Actions(ops);
-new Banner(connection);
+new Banner(connection).on('left', () => document.getElementById('ops-title').focus());
 
 const draw = oncePerFrame(() => {
   drawOverview(ops);
@@ -23,13 +23,16 @@ const draw = oncePerFrame(() => {
   drawQueue(ops, actions);
   drawTables(ops);
 });
-ops.on('figures', draw);
+ops.on('figures', () => { main.classList.remove('is-stale'); draw(); });
+ops.on('silent', () => main.classList.add('is-stale'));
+ops.on('dead', () => connection.restart());
 ops.on('happened', oncePerFrame(() => drawTimeline(ops)));
 ops.on('synced', () => requestAnimationFrame(() => requestAnimationFrame(() => announceTimeline(true))));
 
 connection.on('state', ({ phase }) => {
-  main.classList.toggle('is-stale', phase !== 'online');
-  if (phase !== 'online') announceTimeline(false);
+  if (phase === 'online') return; // not stale any more when the figures are here
+  main.classList.add('is-stale');
+  announceTimeline(false);
 });
 connection.on('session_ended', (reason) => connection.refuse(reason));
 connection.on('refused', (code) => {

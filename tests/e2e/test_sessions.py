@@ -15,8 +15,10 @@ import requests
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.conftest import Meet
+from tests.e2e.ux.people import history
 from tests.support.browser import Person
 from tests.support.jwks import claims_of
+from tests.support.proxy import TcpProxy
 from tests.support.servers import HOST, ROOT, Node
 
 SECRET = "a-secret-of-another-site-with-40-letters"
@@ -112,6 +114,37 @@ def test_an_idle_page_goes_to_the_sign_in_when_its_token_expires(visit: Visit) -
     expect(ada.page).to_have_url(re.compile(r"/sign-in\?reason=expired$"), timeout=40_000)
     expect(ada.find("sign-in-error")).to_have_text("Your session has ended. Please sign in again.")
     expect(ada.find("account-link")).to_have_text("Sign in")
+
+
+def test_what_one_wrote_does_not_go_out_as_somebody_else(meet: Meet, own_node: Node, road: TcpProxy) -> None:
+    """Somebody else signs in at the other site, in the same browser, while the page has no connection."""
+    ada = meet("Ada", signed_in=False, road=road)
+
+    def be(user_id: str, name: str) -> None:
+        site = {"name": "site", "value": token(user_id, name), "url": own_node.url}
+        ada.context.add_cookies([site])  # type: ignore[list-item]
+
+    be("account-3", "Ada Lovelace")
+    ada.page.goto(ada.url)
+    ada.wait_until_ready()
+    expect(ada.find("beginning")).to_be_attached()
+    with ada.watch.outage():
+        road.refuse()
+        road.cut()
+        expect(ada.find("connection-banner")).to_be_visible()
+        ada.write("By Ada.")
+        expect(ada.message("By Ada.")).to_have_attribute("data-state", "pending")
+        be("account-4", "Bob Frankston")
+        road.resume()
+        expect(ada.page.locator(".me-name")).to_have_text("Bob Frankston")
+    ada.wait_until_ready()
+    expect(ada.find("beginning")).to_be_attached()
+    assert history(ada) == []
+    # It waits for its writer.
+    be("account-3", "Ada Lovelace")
+    ada.page.reload()
+    expect(ada.message("By Ada.")).to_have_attribute("data-state", "sent")
+    assert [message["author"]["name"] for message in history(ada)] == ["Ada Lovelace"]
 
 
 # On a page of the other site.

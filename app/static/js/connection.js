@@ -35,6 +35,7 @@ export class RequestError extends Error {
 export class Channel {
   #socket;
   waiting = false; // an attempt to connect is under way
+  isGreeted = false; // what the user wrote and read may go out: this connection is known to be his
   onUnauthorized = null; // what to do when the session has ended on an open connection
   onTimeout = null; // what to do when no answer comes on an open connection
 
@@ -43,6 +44,7 @@ export class Channel {
     for (const event of ['connect', 'connect_error', 'disconnect']) {
       socket.on(event, () => { this.waiting = false; });
     }
+    socket.on('disconnect', () => { this.isGreeted = false; });
   }
 
   get connected() {
@@ -100,7 +102,7 @@ export class Connection extends Emitter {
     autoConnect: false,
     reconnection: false,
     timeout: ATTEMPT_TIMEOUT_MS,
-    // WebSocket first: no upgrade round trip. Polling remains for networks that block WebSocket.
+    // WebSocket first: no upgrade round trip. Polling remains for networks that block WebSocket; see also #crossByPolling.
     transports: ['websocket', 'polling'],
     tryAllTransports: true,
   });
@@ -111,6 +113,7 @@ export class Connection extends Emitter {
   #triedAtMs = 0;
   #watchdog = null;
   #stopped = false;
+  #wasOnline = false;
   #hiddenSinceMs = null;
   /** @type {{phase: 'connecting'|'online'|'waiting', retryAtMs: number|null}} */
   state = { phase: 'connecting', retryAtMs: null };
@@ -124,6 +127,7 @@ export class Connection extends Emitter {
     for (const channel of this.#channels.values()) channel.onTimeout = () => this.restart();
     this.#main.on('connect', () => {
       this.#failures = 0;
+      this.#wasOnline = true;
       clearTimeout(this.#watchdog);
       this.#setState('online');
     });
@@ -140,7 +144,10 @@ export class Connection extends Emitter {
   /** Connect whatever is not connected. An attempt that hangs is given up for a new one. */
   reconnectNow() {
     if (this.#stopped) return;
-    if (this.#main.waiting && Date.now() - this.#triedAtMs > HANGS_MS) this.#manager.disconnect();
+    if (this.#main.waiting && Date.now() - this.#triedAtMs > HANGS_MS) {
+      this.#crossByPolling();
+      this.#manager.disconnect();
+    }
     if (!this.#main.waiting) this.#triedAtMs = Date.now();
     clearTimeout(this.#timer);
     this.#timer = null;
@@ -157,12 +164,12 @@ export class Connection extends Emitter {
     this.#retryLater();
   }
 
-  /** Disconnect and stay so: the user signs out. */
+  /** Disconnect at once and stay so: the user signs out. */
   stop() {
     this.#stopped = true;
     clearTimeout(this.#timer);
     clearTimeout(this.#watchdog);
-    this.#manager.engine?.close();
+    this.#manager.disconnect();
   }
 
   /** The node that serves this page, by the name that its sids begin with; empty when it has none. */
@@ -182,6 +189,7 @@ export class Connection extends Emitter {
       this.#retryLater();
     });
     socket.on('connect_error', (error) => {
+      if (error.message === 'timeout') this.#crossByPolling();
       const code = error.data?.code;
       if (code === 'unauthorized' || code === 'name_taken') {
         this.refuse(error.data.reason ?? code);
@@ -197,6 +205,11 @@ export class Connection extends Emitter {
     this.#stopped = true;
     clearTimeout(this.#timer);
     this.emit('refused', code);
+  }
+
+  /** An attempt hangs: some networks swallow the handshake of a WebSocket, which then never fails. */
+  #crossByPolling() {
+    if (!this.#wasOnline) this.#manager.opts.transports = ['polling', 'websocket'];
   }
 
   #retryLater() {

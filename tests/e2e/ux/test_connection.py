@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import socket
+import socketserver
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 
 from playwright.sync_api import Locator, WebSocket, expect
 
@@ -13,6 +16,7 @@ from tests.e2e.ux.clock import Clock
 from tests.e2e.ux.wire import Sent
 from tests.support.browser import Person
 from tests.support.proxy import TcpProxy
+from tests.support.servers import HOST, Node
 
 NewName = Callable[[str], str]
 
@@ -55,6 +59,49 @@ def cut_off(ada: Person, clock: Clock, road: TcpProxy) -> Iterator[None]:
             ATTEMPT_MS, lambda: waits.search(countdown.text_content() or ""), "the attempts become rare", 100
         )
         yield
+
+
+class Middlebox(socketserver.BaseRequestHandler):
+    """Carries everything to a node, except that it never answers the handshake of a WebSocket."""
+
+    port: int
+    swallowed: list[bytes]
+
+    def handle(self) -> None:
+        """Look at the first request of a connection: browsers make a new one for a WebSocket."""
+        head = self.request.recv(65_536)
+        if b"upgrade: websocket" in head.lower():
+            self.swallowed.append(head)
+            while self.request.recv(65_536):
+                pass
+            return
+        with socket.create_connection((HOST, self.port)) as node:
+            node.sendall(head)
+            back = threading.Thread(target=carry, args=(node, self.request), daemon=True)
+            back.start()
+            carry(self.request, node)
+            back.join()
+
+
+def carry(source: socket.socket, target: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65_536):
+            target.sendall(data)
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def middlebox(port: int) -> Iterator[tuple[str, list[bytes]]]:
+    """Its address, and the handshakes that it has swallowed so far."""
+    swallowed: list[bytes] = []
+    handler = type("Here", (Middlebox,), {"port": port, "swallowed": swallowed})
+    with ExitStack() as ends:
+        server = ends.enter_context(socketserver.ThreadingTCPServer((HOST, 0), handler))
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        ends.callback(server.shutdown)
+        yield f"http://{HOST}:{server.server_address[1]}", swallowed
 
 
 def seconds_left(countdown: Locator) -> int:
@@ -229,3 +276,14 @@ def test_21_reconnecting_gives_the_focus_back(meet: Meet, road: TcpProxy) -> Non
         road.resume()
         clock.within(ATTEMPT_MS, banner.is_hidden, "the connection", 100)
         expect(ada.find("composer")).to_be_focused()
+
+
+def test_a_network_that_swallows_websockets_is_crossed_by_polling(meet: Meet, node: Node) -> None:
+    with middlebox(node.port) as (url, swallowed):
+        ada = meet("Ada", signed_in=False)
+        ada.url = url
+        with ada.watch.outage():
+            ada.sign_in()
+            assert swallowed
+            ada.send("By polling.")
+            ada.page.goto("about:blank")

@@ -21,6 +21,8 @@ NewName = Callable[[str], str]
 LINES = 130
 # So many messages a page keeps here of a room that is not open.
 KEPT = 30
+HIDE = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: true}); "
+HIDE += "document.dispatchEvent(new Event('visibilitychange')); }"
 SCROLL_TOP = "element => element.scrollTop"
 FROM_END = "element => element.scrollHeight - element.scrollTop - element.clientHeight"
 
@@ -172,6 +174,37 @@ def test_14_more_heard_than_is_kept_begins_at_the_first_unread(
     expect(ada.message("News 1")).to_be_in_viewport()
     expect(ada.find("message")).to_have_count(2 * KEPT + 1)
     expect(badge).to_have_text(str(2 * KEPT))
+
+
+def test_14_a_tab_that_nobody_looks_at_keeps_a_few_and_begins_at_the_first_unread(
+    meet: Meet, node: Node, new_name: NewName
+) -> None:
+    """The room is open the whole time, and its page hidden."""
+    ada, bob = meet("Ada", signed_in=False), meet("Bob")
+    keep_fewer(ada, node)
+    ada.sign_in()
+    bob.create_room(new_name("hidden"))
+    ada.join_room(bob.find("room-title").inner_text())
+    post(bob, "Before.")
+    expect(ada.message("Before.")).to_be_visible()
+    ada.page.evaluate(HIDE, True)
+    for number in range(1, 3 * KEPT + 1):
+        post(bob, f"News {number}")
+    expect(ada.message(f"News {3 * KEPT}")).to_have_count(1)
+    expect(ada.page).to_have_title(re.compile(rf"^\({3 * KEPT}\)"))
+    expect(ada.find("message")).to_have_count(KEPT)
+    ada.page.evaluate(HIDE, False)
+    divider = ada.find("new-divider")
+    expect(divider).to_be_in_viewport()
+    following = divider.locator("xpath=following-sibling::*[1]")
+    expect(following.get_by_test_id("message-text")).to_have_text("News 1")
+    expect(ada.message("News 1")).to_be_in_viewport()
+    expect(ada.find("message")).to_have_count(3 * KEPT + 1)
+    ada.find("new-messages").click()
+    expect(ada.page).not_to_have_title(re.compile(r"^\("))
+    # And she follows again.
+    bob.send("One more.")
+    expect(ada.message("One more.")).to_be_in_viewport()
 
 
 def test_15_unread_counts_agree_in_two_tabs(meet: Meet, new_name: NewName) -> None:

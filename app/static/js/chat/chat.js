@@ -20,8 +20,8 @@ const DEFAULT_LIMITS = { text_max_chars: 4000, name_max_chars: 32, room_name_max
 
 /**
  * Emits `rooms`, `current` (the open room changed), `log` ({room, quiet}), `members` (room id), `ready` (in step with
- * the server), `away` (the connection is, or no more), `typing` ({room, member, active}) and `problem` (a sentence for
- * the user).
+ * the server), `away` (the connection is, or no more), `typing` ({room, member, active}), `problem` (a sentence for
+ * the user) and `other_user` (the connection is somebody else's: the page is not his, and nothing of it goes out).
  */
 export class Chat extends Emitter {
   /** @type {Map<number, Room>} */
@@ -98,6 +98,20 @@ export class Chat extends Emitter {
     if (this.current && this.seen.unread(this.current)) this.#beginAtUnread(this.current);
     this.emit('current');
     this.refresh();
+  }
+
+  /** Nobody looks at the open room: of very many unread messages, the newest stay. */
+  keepFew() {
+    if (this.current && this.seen.unread(this.current) > KEEP_MESSAGES) this.log(this.currentId).keepNewest(KEEP_MESSAGES);
+  }
+
+  /** Somebody looks at the open room again. @returns {boolean} whether it begins anew, as unread messages did not stay */
+  lookAgain() {
+    const room = this.current;
+    if (!room || !this.channel.isGreeted || !this.#lacksUnread(room)) return false;
+    this.#beginAtUnread(room);
+    this.refresh();
+    return true;
   }
 
   /** Whether messages of the room are still to be loaded, those apart that are left to the reader. */
@@ -192,6 +206,11 @@ export class Chat extends Emitter {
       if (this.channel.connected) await this.#sync();
       return;
     }
+    if (hello.me.id !== this.me.id) { // who has signed in meanwhile, in another tab or at another site
+      this.emit('other_user');
+      return;
+    }
+    this.channel.isGreeted = true;
     this.me = hello.me;
     this.limits = { ...DEFAULT_LIMITS, ...hello.limits };
     this.history.pageSize = this.limits.history_page;
@@ -215,11 +234,13 @@ export class Chat extends Emitter {
 
   /** The room is opened: "New" stands before the first unread message, if need be after that was loaded again. */
   #beginAtUnread(room) {
-    const seq = this.seen.upTo(room);
+    if (this.#lacksUnread(room) && this.channel.connected) this.#logs.delete(room.id);
+    this.log(room.id).newAfterSeq = this.seen.upTo(room);
+  }
+
+  #lacksUnread(room) {
     const { status, firstSeq } = this.log(room.id);
-    const isTrimmed = status === 'ready' && firstSeq > Math.max(seq + 1, room.first_seq);
-    if (isTrimmed && this.channel.connected) this.#logs.delete(room.id);
-    this.log(room.id).newAfterSeq = seq;
+    return status === 'ready' && firstSeq > Math.max(this.seen.upTo(room) + 1, room.first_seq);
   }
 
   #loadNewest(room) {

@@ -85,7 +85,7 @@ export class Outbox extends Emitter {
     try {
       let entry;
       while ((entry = this.#entries.find((other) => other.room === room && other.state === 'pending'))) {
-        if (!this.#channel.connected) return; // resume() goes on
+        if (!this.#channel.isGreeted) return; // resume() goes on
         await this.#send(entry);
       }
     } finally {

@@ -78,5 +78,6 @@ document.querySelector('form[action="/sign-out"]').addEventListener('submit', ()
 connection.on('session_ended', (reason) => connection.refuse(reason));
 connection.on('refused', (code) => window.location.assign(`/sign-in?reason=${encodeURIComponent(code)}`));
 chat.on('problem', notify);
+chat.on('other_user', () => { connection.stop(); window.location.reload(); });
 
 connection.reconnectNow();

@@ -26,6 +26,7 @@ export class Seen extends Emitter {
       this.emit('change');
     });
     window.addEventListener('pagehide', () => {
+      if (!channel.isGreeted) return;
       for (const [room, seq] of this.#read) if (this.#isAhead(room)) channel.notify('read', { room, seq });
     });
   }
@@ -78,7 +79,7 @@ export class Seen extends Emitter {
   async #send(room) {
     if (this.#busyRooms.has(room)) return;
     this.#busyRooms.add(room);
-    while (this.#isAhead(room) && this.#channel.connected) {
+    while (this.#isAhead(room) && this.#channel.isGreeted) {
       const seq = this.#read.get(room);
       let waitMs = SEND_EVERY_MS;
       try {

@@ -45,7 +45,11 @@ export class Timeline {
 
   /** The reader has the newest messages on the screen. */
   get isReadingEnd() {
-    return this.#place.followsEnd && this.#landed && !document.hidden && this.#place.isShown;
+    return this.#place.followsEnd && this.#landed && this.#isLookedAt;
+  }
+
+  get #isLookedAt() {
+    return !document.hidden && this.#place.isShown;
   }
 
   scrollToEnd() {
@@ -59,6 +63,7 @@ export class Timeline {
       if (room !== chat.currentId) return;
       if (quiet) this.#quiet = true;
       if (!this.isReadingEnd && this.#landed) this.#markNew(room);
+      if (!this.#isLookedAt) chat.keepFew();
       this.draw();
     });
     for (const event of ['current', 'rooms', 'ready', 'away']) chat.on(event, this.draw);
@@ -119,8 +124,9 @@ export class Timeline {
   #draw() {
     const chat = this.#chat;
     const room = chat.current;
+    const beginsAnew = this.#isLookedAt && chat.lookAgain();
     const log = room && chat.log(room.id);
-    if (this.#shownRoom !== (room?.id ?? null)) this.#clear(room?.id ?? null);
+    if (beginsAnew || this.#shownRoom !== (room?.id ?? null)) this.#clear(room?.id ?? null);
     this.#drawState(room, log);
     const ready = room?.joined && log.status === 'ready';
     if (ready) {

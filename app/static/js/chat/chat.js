@@ -239,8 +239,8 @@ export class Chat extends Emitter {
   }
 
   #lacksUnread(room) {
-    const { status, firstSeq } = this.log(room.id);
-    return status === 'ready' && firstSeq > Math.max(this.seen.upTo(room) + 1, room.first_seq);
+    const { status, firstSeq, firstKept } = this.log(room.id);
+    return status === 'ready' && firstSeq > Math.max(this.seen.upTo(room) + 1, firstKept);
   }
 
   #loadNewest(room) {

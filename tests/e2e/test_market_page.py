@@ -350,7 +350,6 @@ def test_a_recording_may_have_more_symbols_than_one_may_ask_for_at_once(
 
 def test_all_times_are_of_24_hours(meet: Meet) -> None:
     visitor = visit(meet, locale="en-US")
-    wait_for_a_whole_chart(visitor.page)
     clock = r"\d\d:\d\d:\d\d"
     expect(visitor.find("chart-box")).to_have_attribute("aria-label", re.compile(rf"since {clock}\.$"))
     visitor.find("chart-box").hover()

@@ -63,7 +63,12 @@ def browser(playwright: Playwright) -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def shared_node() -> Iterator[Node]:
     """A node for all tests that leave it as it is. Each test has people and rooms of its own."""
-    with Node(MARKET_SOURCE="random-walk", CHAT_NAME_LEASE_SECONDS="0") as node:
+    settings = {
+        "MARKET_SOURCE": "random-walk",
+        "MARKET_HISTORY_POINTS": "5000",  # all that the tests take
+        "CHAT_NAME_LEASE_SECONDS": "0",
+    }
+    with Node(**settings) as node:
         yield node
         _, found, rest = node.log().partition("Traceback")
         assert not found, found + rest[:4000]

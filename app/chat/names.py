@@ -67,11 +67,15 @@ class Names:
             self._keep(key, Lease(owner, now + self._lease_seconds))
         return True
 
+    def holder(self, name: str) -> str:
+        """Whose a name is; "" for nobody's."""
+        lease = self._leases.get(name_key(name))
+        return lease.owner if lease else ""
+
     def held_by(self, name: str, owner: str, now: float) -> bool:
         """Whether a name is somebody's now."""
         self._forget(now)
-        lease = self._leases.get(name_key(name))
-        return lease is not None and lease.owner == owner
+        return self.holder(name) == owner
 
     def went_offline(self, owner: str, now: float) -> None:
         """Start the leases of somebody whose last connection is gone."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from app.chat import names, schemas
 from app.chat.service import ChatService
 from app.errors import EventError
+from app.names import name_key
 from app.realtime import Client, Member, Moved, Nothing, QueueError, Rates, event
 from app.realtime.namespace import payer_of
 from app.user import GUEST_PREFIX, User
@@ -94,10 +95,23 @@ class ChatNamespace(UserNamespace):
 
     def _came_or_went(self, move: Moved) -> None:
         name, owner, now = move.member.name, move.member.id, time.monotonic()
-        if move.here:
-            self.names.claim(name, owner, now, online=True)
-        else:
+        if not move.here:
             self.names.went_offline(owner, now)
+        elif not self.names.claim(name, owner, now, online=True):
+            # Two took one name while their nodes could not hear each other. All nodes decide alike.
+            holder = self.names.holder(name)
+            if owner < holder or not self._is_online(holder):
+                self.names.release(name, holder)
+                self.names.claim(name, owner, now, online=True)
+                self.socketio.start_background_task(self._give_way, holder, name_key(name))
+
+    def _give_way(self, user_id: str, key: str) -> None:
+        """Disconnect who has lost a name; the next attempt is refused, and they choose another one."""
+        for sid in self._sids_of(user_id):
+            client = self.client(sid)
+            if client and client.user and name_key(client.user.name) == key:
+                log.info("a name was taken twice", user=client.user.name, sid=sid)
+                self.drop(sid)
 
     def claim_name(self, user: User, *, online: bool = False) -> bool:
         """Reserve a user's name; False when somebody else who is online, on any node, has it."""
@@ -147,7 +161,7 @@ class ChatNamespace(UserNamespace):
 
     def _hold_on(self, name: str, owner: str) -> None:
         """Claim a name that was given back, for a newer session of its owner on this node."""
-        for sid in self.server.manager.presence.sids(owner, self.namespace):
+        for sid in self._sids_of(owner):
             client = self.client(sid)
             user = _user(client) if client else None
             with self._app.app_context():
@@ -354,4 +368,7 @@ class ChatNamespace(UserNamespace):
 
     def _sids(self, user: User | schemas.Member) -> list[str]:
         """All connections of a user."""
-        return list(self.server.manager.presence.sids(user.id, self.namespace))
+        return self._sids_of(user.id)
+
+    def _sids_of(self, user_id: str) -> list[str]:
+        return list(self.server.manager.presence.sids(user_id, self.namespace))

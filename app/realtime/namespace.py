@@ -240,14 +240,15 @@ class EventNamespace(Namespace):  # type: ignore[misc]
             gone.append(client.user)
             try:
                 self.tell(*farewell, to=client.sid, here=True)
-                self._close(client.sid)
+                self.drop(client.sid)
             except Exception:
                 log.exception("a client could not be ended", namespace=self.namespace, sid=client.sid)
             if len(gone) % ENDED_AT_ONCE == 0:
                 self.server.sleep(PAUSE_SECONDS)
         return gone
 
-    def _close(self, sid: str) -> None:
+    def drop(self, sid: str) -> None:
+        """Disconnect a client of this node, and close the connection that carries it."""
         connection = self.server.manager.eio_sid_from_sid(sid, self.namespace)
         self.disconnect(sid)
         # The connection below still carries the cookie of before, and would let the client in again.

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from tests.integration.conftest import assert_no_traceback
-from tests.support.clients import Client, Json, People, general, new_room
+from tests.support.clients import Client, Json, People, RefusedConnect, general, new_room, sign_in
 from tests.support.rabbitmq import RabbitMQ
 from tests.support.redis import Redis
 from tests.support.servers import Node, Postgres
@@ -101,6 +101,37 @@ def test_two_tabs_on_two_nodes_are_one_person(nodes: list[Node], gather: Gather)
     sees(watcher, "Wim", room=room)
     tab.close()
     sees(watcher, "Wim")
+
+
+def test_two_who_took_one_name_while_no_broker_worked(
+    nodes: list[Node], brokers: tuple[Redis, RabbitMQ], gather: Gather
+) -> None:
+    """When the nodes hear each other again one of them stays, and the other one chooses another name."""
+    people = gather(nodes[0])
+    for broker in brokers:
+        broker.kill()
+    sessions = [people.sign_in("Eve")]
+    clients = [people.tab(sessions[0])]
+    name = clients[0].call("hello")["me"]["name"]
+    sessions.append(sign_in(nodes[1].url, name))
+    clients.append(people.tab(sessions[1], url=nodes[1].url))
+    them = [client.call("hello")["me"] for client in clients]
+    assert [me["name"] for me in them] == [name, name]
+    for broker in brokers:
+        broker.start()
+    stays = min((0, 1), key=lambda number: them[number]["id"])
+    goes = 1 - stays
+    wait_until(lambda: not clients[goes].connected, "one of the two gives way")
+    watcher = gather(nodes[2]).join("Wim")
+    sees(watcher, "Eve", "Wim")
+    assert clients[stays].connected
+    with pytest.raises(RefusedConnect):
+        people.tab(sessions[goes], url=nodes[goes].url)
+    form = {"name": name.replace("Eve", "Eva"), "reason": "name_taken"}
+    sessions[goes].post(f"{nodes[goes].url}/sign-in", data=form, timeout=15)
+    people.tab(sessions[goes], url=nodes[goes].url)
+    sees(watcher, "Eva", "Eve", "Wim")
+    sessions[1].close()
 
 
 def test_a_display_name_is_taken_on_all_nodes(nodes: list[Node], gather: Gather) -> None:

@@ -88,6 +88,7 @@ class Presence:
         self._published: dict[Key, Entry] = {}
         self._changed: dict[Key, None] = {}
         self._others: dict[str, _Other] = {}
+        self.pushed_out = 0
         self._answer = False
         self._answered_at = -ASK_SECONDS
         self._beat_at = 0.0
@@ -173,6 +174,7 @@ class Presence:
         if other is None:
             if len(self._others) >= OTHERS_MAX:
                 self._drop(next(iter(self._others)))
+                self.pushed_out += 1
             other = self._others[origin] = _Other()
         match message:
             case Delta() if other.parts and message.version <= other.parts_version:
@@ -284,10 +286,14 @@ class Presence:
         return more
 
     def status(self) -> dict[str, int]:
-        """How many connections are known, here and elsewhere, on how many other nodes, and who is behind."""
+        """How many connections are known, here and elsewhere, on how many other nodes, and who is behind.
+
+        `pushed_out`: nodes that were forgotten because there were more than OTHERS_MAX.
+        """
         return {
             "here": len(self._clients),
             "elsewhere": self.where.connections() - len(self._clients),
             "nodes": len(self._others),
             "behind": sum(other.behind for other in self._others.values()),
+            "pushed_out": self.pushed_out,
         }

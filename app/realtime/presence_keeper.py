@@ -146,7 +146,10 @@ class PresenceKeeper:
             logger.warning("presence of %s is not understood: another version?", origin)
             return
         with self._lock:
+            pushed_out = self._state.pushed_out
             self._state.take(origin, message, time.monotonic())
+        if self._state.pushed_out > pushed_out:
+            logger.warning("there are too many nodes: of one nobody is seen any more")
         self._changed()
 
     def _run(self) -> None:

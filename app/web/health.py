@@ -75,7 +75,12 @@ def _node() -> dict[str, object]:
         raise NotReady("this node is stopping")
     if drain.state != "serving":
         raise NotReady(f"this node is {drain.state}: it takes no new clients, and has {drain.clients}")
-    return {"clients": drain.clients, "refused": drain.refused, "transport": socketio.transport_status()}
+    return {
+        "clients": drain.clients,
+        "refused": drain.refused,
+        "transport": socketio.transport_status(),
+        "presence": socketio.server.manager.presence.status(),
+    }
 
 
 def _database() -> dict[str, object]:

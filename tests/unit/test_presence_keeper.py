@@ -106,3 +106,20 @@ def test_what_another_version_says_is_counted(manager: Manager, caplog: pytest.L
     keeper.take("n2", {"version": 99})
     assert keeper.status()["malformed"] == 1
     assert "another version?" in caplog.text
+
+
+def test_a_node_too_many_pushes_another_one_out_and_it_is_told(
+    manager: Manager, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.realtime.presence.OTHERS_MAX", 2)
+    told: list[Any] = []
+    elsewhere = PresenceKeeper(manager, told.append, lambda: ([], True))  # type: ignore[arg-type]
+    elsewhere.start("n2")
+    elsewhere.announce("s1", "/", ADA)
+    manager.tasks[-1]()
+    keeper = PresenceKeeper(manager, lambda _: None, lambda: ([], True))  # type: ignore[arg-type]
+    for origin in ("n2", "n3", "n4"):
+        for data in told:
+            keeper.take(origin, data)
+    assert (keeper.status()["nodes"], keeper.status()["pushed_out"]) == (2, 1)
+    assert caplog.text.count("too many nodes") == 1

@@ -42,7 +42,8 @@ class OpenDirect(Payload):
         str,
         Field(
             strict=True,
-            pattern=r"^[^\x00-\x1f]{1,64}$",  # PostgreSQL has no NUL in texts
+            max_length=64,
+            pattern=r"^[^\x00-\x1f]+$",  # PostgreSQL has no NUL in texts
             description="id of the other, not yourself",
         ),
     ]

@@ -90,7 +90,7 @@ def test_whom_one_cannot_talk_to_is_explained(ada: Person) -> None:
     assert "you" in answer["error"]["message"]
     assert code(ada.ask("open_direct", {"user": "nobody"})) == "person_not_found"
     assert code(ada.ask("open_direct", {"user": "x" * 65})) == "too_long"
-    for bad in ("", 5, None):
+    for bad in ("", 5, None, "a\x00b"):
         assert code(ada.ask("open_direct", {"user": bad})) == "bad_payload"
 
 

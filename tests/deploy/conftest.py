@@ -63,11 +63,15 @@ def new_crowd(machine: Machine) -> Iterator[Callable[[], Crowd]]:
 
 @pytest.fixture
 def crowd(new_crowd: Callable[[], Crowd], machine: Machine, scale: Scale) -> Crowd:
-    """A crowd that is connected, to all three nodes alike."""
+    """A crowd that is connected, to all three nodes.
+
+    Those who come at once are not spread evenly, for nginx counts the requests under way. In test_routing.py
+    one comes after the other.
+    """
     wait_for_new_clients(machine, "n1", "n2", "n3")
     crowd = new_crowd()
     crowd.connect(scale.guests)
     found = crowd.report().nodes()
     assert len(found) == 3
-    assert min(found.values()) >= scale.guests / 3 * 0.8, found
+    assert min(found.values()) >= scale.guests / 3 * 0.5, found
     return crowd

@@ -339,7 +339,7 @@ class HybridManager(LocalManager):
             return
         try:
             message = kind(*values)
-            self.channel.send(message, volatile=isinstance(message, envelope.Emit) and message.volatile)
+            self.channel.send(message)
             if self._neighbours is not None and not isinstance(message, envelope.Ack | envelope.Told):
                 self._neighbours.publish(message)
         except (TypeError, UnicodeEncodeError, OverflowError) as error:

@@ -107,7 +107,7 @@ def sign_in() -> ResponseReturnValue:
                 message = REASONS["account_name_taken"]
     if message is None and settings.auth_sign_in_url and not settings.auth_guests:
         return redirect(settings.auth_sign_in_url)
-    return _sign_in_page("", message, 200, reason)
+    return _sign_in_page("", message, 200)
 
 
 @pages.post("/sign-in")
@@ -128,15 +128,14 @@ def do_sign_in() -> ResponseReturnValue:
         goes_on = before is not None and request.form.get("reason") == "name_taken"
         user = auth.renamed_guest(before, name) if before and goes_on else auth.new_guest(name)
         if not _chat().claim_name(user):
-            return _sign_in_page(typed, REASONS["name_taken"], 409, request.form.get("reason", ""))
+            return _sign_in_page(typed, REASONS["name_taken"], 409)
         try:
             _chat().service.welcome(user)
         except BaseException:
             _chat().forget_name(user)
             raise
     except EventError as error:
-        status = CODES[error.code].http_status
-        return _sign_in_page(typed, error.message, status, request.form.get("reason", ""))
+        return _sign_in_page(typed, error.message, CODES[error.code].http_status)
     if before and not goes_on:
         _sessions().end(before)
         _chat().forget(before)
@@ -175,13 +174,13 @@ def favicon() -> ResponseReturnValue:
     return redirect(url_for("static", filename="img/favicon.svg"), 301)
 
 
-def _sign_in_page(name: str, error: str | None, status: int, reason: str) -> ResponseReturnValue:
+def _sign_in_page(name: str, error: str | None, status: int) -> ResponseReturnValue:
     settings: Settings = current_app.extensions["settings"]
     page = render_template(
         "sign_in.html",
         name=name,
         error=error,
-        reason=reason,
+        reason=request.values.get("reason"),
         name_max_chars=settings.chat_name_max_chars,
         guests=settings.auth_guests,
         sign_in_url=settings.auth_sign_in_url,

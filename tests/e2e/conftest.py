@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from gevent import monkey
-from playwright.sync_api import Browser, Playwright, sync_playwright
+from playwright.sync_api import Browser, Playwright, expect, sync_playwright
 
 from tests.support.browser import Person, launch
 from tests.support.proxy import TcpProxy
@@ -72,6 +72,18 @@ def shared_node() -> Iterator[Node]:
         yield node
         _, found, rest = node.log().partition("Traceback")
         assert not found, found + rest[:4000]
+
+
+def reconnect_by_keyboard(person: Person, road: TcpProxy) -> None:
+    """Cut somebody off, and let them press "Reconnect now" by the keyboard when the way is free again."""
+    with person.watch.outage():
+        road.refuse()
+        road.cut()
+        expect(person.find("reconnect-now")).to_be_visible()
+        person.find("reconnect-now").focus()
+        road.resume()
+        person.page.keyboard.press("Enter")
+        expect(person.find("connection-banner")).to_be_hidden()
 
 
 @pytest.fixture

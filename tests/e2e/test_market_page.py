@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, WebSocket, expect
 
-from tests.e2e.conftest import Meet
+from tests.e2e.conftest import Meet, reconnect_by_keyboard
 from tests.support.browser import DESKTOP, PHONE, Person
 from tests.support.proxy import TcpProxy
 from tests.support.redis import Redis
@@ -358,14 +358,7 @@ def test_all_times_are_of_24_hours(meet: Meet) -> None:
 
 def test_reconnecting_leaves_the_focus_on_the_heading(meet: Meet, road: TcpProxy) -> None:
     visitor = visit(meet, road=road)
-    with visitor.watch.outage():
-        road.refuse()
-        road.cut()
-        expect(visitor.find("reconnect-now")).to_be_visible()
-        visitor.find("reconnect-now").focus()
-        road.resume()
-        visitor.page.keyboard.press("Enter")
-        expect(visitor.find("connection-banner")).to_be_hidden()
+    reconnect_by_keyboard(visitor, road)
     expect(visitor.page.get_by_role("heading", name="Market", level=1)).to_be_focused()
 
 

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from config.ops import DEFAULT_ADMIN_TOKEN
+from tests.e2e.conftest import reconnect_by_keyboard
 from tests.e2e.test_views import fits, is_dark
 from tests.support.axe import serious_anywhere
 from tests.support.browser import PHONE, Person
@@ -272,14 +273,7 @@ def test_a_node_that_freezes_is_not_taken_for_one_where_nothing_happens(browser:
 def test_reconnecting_leaves_the_focus_on_the_heading(operate: Operate, nodes: list[Node]) -> None:
     with TcpProxy(nodes[0].port) as road:
         operator = operate(f"http://{HOST}:{road.port}")
-        with operator.watch.outage():
-            road.refuse()
-            road.cut()
-            expect(operator.find("reconnect-now")).to_be_visible()
-            operator.find("reconnect-now").focus()
-            road.resume()
-            operator.page.keyboard.press("Enter")
-            expect(operator.find("connection-banner")).to_be_hidden()
+        reconnect_by_keyboard(operator, road)
         expect(operator.page.get_by_role("heading", name="Operations", level=1)).to_be_focused()
 
 

@@ -112,10 +112,10 @@ class Channel:
 
     # Out.
 
-    def send(self, message: AnyMessage, *, volatile: bool = False) -> None:
+    def send(self, message: AnyMessage) -> None:
         """Publish a message; returns as soon as it is in the outbox.
 
-        :param volatile: it is of no use later: dropped, and counted, while no broker works.
+        What is volatile is dropped, and counted, while no broker works.
         :raises MessageTooLarge: when it has more than `max_message_bytes`.
         :raises OutboxFull: as the overflow policy says.
         :raises QueueClosed: after close().
@@ -132,7 +132,7 @@ class Channel:
             if self._closing:
                 ending.end_daemon()
                 raise QueueClosed("the queue is closed")
-            if volatile and not self.exchange.router.works:
+            if isinstance(message, envelope.Emit) and message.volatile and not self.exchange.router.works:
                 self.exchange.failures["volatile"] += 1
                 return
             if self.exchange.outbox.full(len(body)):

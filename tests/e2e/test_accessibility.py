@@ -148,6 +148,13 @@ def test_the_other_pages(meet: Meet, scheme: str, size: Size) -> None:
     findings.look("market")
     ada.find("market-pause").click()
     findings.look("market, paused")
+    ada.page.goto(f"{ada.url}/api/docs")
+    operation = ada.page.locator(".opblock-post .opblock-summary-control").first
+    expect(operation).to_be_visible()
+    findings.look("API")
+    operation.click()
+    expect(ada.page.locator(".opblock-body")).to_be_visible()
+    findings.look("API, one operation")
     ada.page.goto(f"{ada.url}/ops")
     findings.look("operations, sign-in")
     ada.find("ops-sign-in-button").click()

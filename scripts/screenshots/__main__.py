@@ -1,4 +1,4 @@
-"""`python -m scripts.screenshots [chat] [market] [operations]`: all pictures, or only some.
+"""`python -m scripts.screenshots [chat] [market] [operations] [others]`: all pictures, or only some.
 
 They are for people, so look at them before you commit them.
 """
@@ -9,10 +9,10 @@ import sys
 
 from playwright.sync_api import sync_playwright
 
-from scripts.screenshots import chat, market, operations
+from scripts.screenshots import chat, market, operations, others
 from tests.support.browser import launch
 
-SUBJECTS = {"chat": chat.take, "market": market.take, "operations": operations.take}
+SUBJECTS = {"chat": chat.take, "market": market.take, "operations": operations.take, "others": others.take}
 
 
 def main(wanted: list[str]) -> None:
